@@ -1,0 +1,193 @@
+#include "core/parallel.h"
+
+#include <sched.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace weft {
+namespace {
+
+thread_local bool tls_in_region = false;
+
+constexpr int kMaxThreads = 1024;
+// Eager ops follow each other within microseconds: a worker that slept at once would pay a wake-up (5-50 us) for each.
+constexpr auto kSpin = std::chrono::microseconds(40);
+
+void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+int initial_threads() {
+  if (const char* text = std::getenv("WEFT_NUM_THREADS")) {
+    char* end = nullptr;
+    const long value = std::strtol(text, &end, 10);
+    if (end != text && *end == '\0' && value >= 1) return static_cast<int>(std::min<long>(value, kMaxThreads));
+  }
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads);
+}
+
+std::atomic<int>& thread_count() {
+  static std::atomic<int> count{initial_threads()};
+  return count;
+}
+
+// One job at a time, owned by the thread that holds busy_. A worker enters a job by inside_ += 1 and then looks at
+// open_; the owner closes by open_ = false and then waits for inside_ == 0. All four are sequentially consistent, so
+// either the worker sees the closed job and leaves, or the owner sees the worker and waits: job fields are never read
+// while they change.
+class Pool {
+ public:
+  ~Pool() { stop(); }
+
+  bool run(int64_t pieces, detail::PieceFn fn, void* context) {
+    std::unique_lock<std::mutex> owner(busy_, std::try_to_lock);
+    if (!owner.owns_lock()) return false;
+    const int threads = thread_count().load(std::memory_order_relaxed);
+    if (workers_.empty()) start(threads - 1);
+    if (workers_.empty()) return false;
+    fn_ = fn;
+    context_ = context;
+    pieces_ = pieces;
+    take_ = std::max<int64_t>(1, pieces / (int64_t{threads} * 8));
+    error_ = nullptr;
+    next_.store(0);
+    open_.store(true);
+    epoch_.fetch_add(1);
+    if (sleepers_.load() != 0) epoch_.notify_all();
+    work();
+    open_.store(false);
+    for (int spins = 0; inside_.load() != 0; ++spins) {
+      if (spins < 4096) {
+        relax();
+      } else {
+        std::this_thread::yield();
+      }
+    }
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+    return true;
+  }
+
+  // The next run() starts as many workers as are wanted then.
+  void resize(int threads) {
+    std::lock_guard<std::mutex> owner(busy_);
+    thread_count().store(threads);
+    stop();
+  }
+
+ private:
+  void start(int count) {
+    stopping_.store(false);
+    const uint32_t epoch = epoch_.load();
+    for (int i = 0; i < count; ++i) {
+      try {
+        workers_.emplace_back([this, epoch] { serve(epoch); });
+      } catch (const std::system_error&) {
+        return;  // the system gives no more threads: work with those there are
+      }
+    }
+  }
+
+  void stop() {
+    stopping_.store(true);
+    epoch_.fetch_add(1);
+    epoch_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+    workers_.clear();
+  }
+
+  void work() {
+    tls_in_region = true;
+    for (;;) {
+      const int64_t first = next_.fetch_add(take_);
+      if (first >= pieces_) break;
+      const int64_t last = std::min(pieces_, first + take_);
+      try {
+        for (int64_t i = first; i < last; ++i) fn_(context_, i);
+      } catch (...) {
+        next_.store(pieces_);
+        std::lock_guard<std::mutex> lock(error_mutex_);
+        if (!error_) error_ = std::current_exception();
+      }
+    }
+    tls_in_region = false;
+  }
+
+  void serve(uint32_t seen) {
+    for (;;) {
+      seen = await_change(seen);
+      if (stopping_.load()) return;
+      inside_.fetch_add(1);
+      if (open_.load()) work();
+      inside_.fetch_sub(1);
+    }
+  }
+
+  uint32_t await_change(uint32_t seen) {
+    const auto until = std::chrono::steady_clock::now() + kSpin;
+    do {
+      for (int i = 0; i < 64; ++i) {
+        const uint32_t now = epoch_.load();
+        if (now != seen) return now;
+        relax();
+      }
+    } while (std::chrono::steady_clock::now() < until);
+    sleepers_.fetch_add(1);
+    epoch_.wait(seen);
+    sleepers_.fetch_sub(1);
+    return epoch_.load();
+  }
+
+  std::mutex busy_;
+  std::vector<std::thread> workers_;
+  alignas(64) std::atomic<uint32_t> epoch_{0};
+  std::atomic<int> sleepers_{0};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> open_{false};
+  alignas(64) std::atomic<int64_t> next_{0};
+  alignas(64) std::atomic<int> inside_{0};
+  detail::PieceFn fn_ = nullptr;
+  void* context_ = nullptr;
+  int64_t pieces_ = 0;
+  int64_t take_ = 1;  // pieces taken at once: at least eight turns a thread, so that uneven pieces even out
+  std::mutex error_mutex_;
+  std::exception_ptr error_;
+};
+
+Pool& pool() {
+  static Pool instance;
+  return instance;
+}
+
+}  // namespace
+
+int num_threads() { return thread_count().load(std::memory_order_relaxed); }
+
+void set_num_threads(int n) {
+  if (n < 1) throw std::invalid_argument("set_num_threads: the number must be at least 1; got " + std::to_string(n));
+  if (tls_in_region) throw std::logic_error("set_num_threads: called inside a parallel region; call it outside");
+  pool().resize(std::min(n, kMaxThreads));
+}
+
+bool in_parallel_region() { return tls_in_region; }
+
+bool detail::run_on_pool(int64_t pieces, PieceFn fn, void* context) {
+  if (tls_in_region || num_threads() == 1) return false;
+  return pool().run(pieces, fn, context);
+}
+
+}  // namespace weft
