@@ -6,7 +6,7 @@ import re
 import repo
 
 STRUCT = re.compile(r"^struct (\w+) : (?:\w+::)*Pointwise<", re.M)
-ROW = re.compile(r"^\s*WEFT_\w+\(\s*\w+\s*,\s*(\w+)", re.M)
+ROW = re.compile(r"^\s*WEFT_\w+\(\s*(\w+)", re.M)
 
 records = {}
 for path in repo.files(["core/ops"], (".h",)):

@@ -4,7 +4,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = ["core", "kernels", "autograd", "profiler", "compile", "nn", "optim", "data", "dist", "tools", "tests"]
-CODE = (".h", ".cpp", ".cu", ".cuh")
+CODE = (".h", ".inc", ".def", ".cpp", ".cu", ".cuh")
 # Folders whose headers users include; kernels/ is reached through core's tables only.
 PUBLIC = ["core", "autograd", "profiler", "compile", "nn", "optim", "data", "dist"]
 

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# One slow part of `tools/test --full`, run by ctest (tests/full.cmake): full.sh PART. Exit 77: the machine lacks what it needs.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+skip() {
+  echo "skipped: $*"
+  exit 77
+}
+
+# Prints the folder of the conformance cases.
+conformance() {
+  local folder=${WEFT_CONFORMANCE:-$weft_root/../shared/conformance}
+  [ -f "$folder/manifest.json" ] || skip "no conformance cases at $folder (set WEFT_CONFORMANCE)"
+  echo "$folder"
+}
+
+# Builds everything in build/NAME with the given cmake arguments and runs its tests.
+other_build() {
+  local name=$1 start=$SECONDS
+  shift
+  weft_configure "$weft_build/$name" -DCMAKE_BUILD_TYPE=Release "$@"
+  weft_make "$weft_build/$name" all
+  echo "built in $((SECONDS - start)) s"
+  ctest --test-dir "$weft_build/$name" --output-on-failure -j 2
+}
+
+case $1 in
+  ops)
+    cases=$(conformance) || { echo "$cases"; exit 77; }
+    "$weft_build/bin/weft" check "$cases/ops" --list "$cases/first.txt" --strict
+    ;;
+  asan)
+    export UBSAN_OPTIONS=print_stacktrace=1
+    other_build asan -DWEFT_SANITIZE=address
+    ;;
+  tsan)
+    other_build tsan -DWEFT_SANITIZE=thread
+    ;;
+  *)
+    weft_fail "full.sh: no part is called $1"
+    ;;
+esac
