@@ -18,7 +18,7 @@ conformance() {
 other_build() {
   local name=$1 start=$SECONDS
   shift
-  weft_configure "$weft_build/$name" -DCMAKE_BUILD_TYPE=Release "$@"
+  weft_configure "$weft_build/$name" tests -DCMAKE_BUILD_TYPE=Release "$@"
   weft_make "$weft_build/$name" all
   echo "built in $((SECONDS - start)) s"
   ctest --test-dir "$weft_build/$name" --output-on-failure -j 2

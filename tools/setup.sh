@@ -80,22 +80,23 @@ weft_compiler() {
   fi
 }
 
-# weft_configure FOLDER CMAKE_ARGS...: configures once, and again when the arguments change.
+# weft_configure FOLDER program|tests CMAKE_ARGS...: configures once, and again when the arguments change.
 weft_configure() {
-  local folder=$1 wanted
-  shift
+  local folder=$1 needs=$2 wanted have options=()
+  shift 2
   wanted="$* ${WEFT_CMAKE_ARGS:-}"
-  if [ -f "$folder/build.ninja" ] && [ "$(cat "$folder/.weft_arguments" 2>/dev/null)" = "$wanted" ]; then return; fi
-  local compiler=()
-  [ -f "$folder/CMakeCache.txt" ] || compiler=(-DCMAKE_CXX_COMPILER="$(weft_compiler)")
-  [ ! -d "$weft_root/vendor" ] || compiler+=(-DWEFT_VENDOR="$weft_root/vendor")
+  have=$(cat "$folder/.weft_arguments" 2>/dev/null || true)
+  if [ -f "$folder/build.ninja" ] && { [ "$have" = "$needs $wanted" ] || [ "$have" = "tests $wanted" ]; }; then return; fi
+  [ "$needs" = tests ] && options=(-DWEFT_BUILD_TESTS=ON) || options=(-DWEFT_BUILD_TESTS=OFF)
+  [ -f "$folder/CMakeCache.txt" ] || options+=(-DCMAKE_CXX_COMPILER="$(weft_compiler)")
+  [ ! -d "$weft_root/vendor" ] || options+=(-DWEFT_VENDOR="$weft_root/vendor")
   mkdir -p "$folder" || weft_fail "cannot create the build folder $folder; set WEFT_BUILD_DIR to a writable one"
   # shellcheck disable=SC2086  # WEFT_CMAKE_ARGS is a list
-  cmake -G Ninja -S "$weft_root" -B "$folder" "${compiler[@]}" "$@" ${WEFT_CMAKE_ARGS:-} >"$folder/configure.log" 2>&1 || {
+  cmake -G Ninja -S "$weft_root" -B "$folder" "${options[@]}" "$@" ${WEFT_CMAKE_ARGS:-} >"$folder/configure.log" 2>&1 || {
     cat "$folder/configure.log" >&2
     weft_fail "cmake failed (see above)"
   }
-  printf '%s\n' "$wanted" >"$folder/.weft_arguments"
+  printf '%s\n' "$needs $wanted" >"$folder/.weft_arguments"
 }
 
 # On a terminal: the build's last line, overwritten; otherwise nothing.
