@@ -1,34 +1,11 @@
 #pragma once
 
 // The words of pointwise records: overloads for float and double, and for int64 where integers are meaningful.
-// Std-free; everything is branch-free, so that loops over it vectorise.
+// Std-free; branch-free, so that loops over them vectorise.
 
-#ifdef __CUDACC__
-#define WEFT_FN __host__ __device__ inline
-#else
-#define WEFT_FN inline
-#endif
+#include "core/ops/math_basic.h"
 
 namespace weft::math {
-
-#ifdef __INT64_TYPE__
-using i64 = __INT64_TYPE__;
-#else
-using i64 = long long;
-#endif
-
-WEFT_FN float where(bool condition, float a, float b) { return condition ? a : b; }
-WEFT_FN double where(bool condition, double a, double b) { return condition ? a : b; }
-WEFT_FN i64 where(bool condition, i64 a, i64 b) { return condition ? a : b; }
-
-// Larger and smaller of two; NaN wins.
-WEFT_FN float max(float a, float b) { return where((a > b) | (a != a), a, b); }
-WEFT_FN double max(double a, double b) { return where((a > b) | (a != a), a, b); }
-WEFT_FN i64 max(i64 a, i64 b) { return where(a > b, a, b); }
-WEFT_FN float min(float a, float b) { return where((a < b) | (a != a), a, b); }
-WEFT_FN double min(double a, double b) { return where((a < b) | (a != a), a, b); }
-WEFT_FN i64 min(i64 a, i64 b) { return where(a < b, a, b); }
-WEFT_FN i64 abs(i64 x) { return where(x < 0, -x, x); }
 
 WEFT_FN float exp(float x) { return __builtin_expf(x); }
 WEFT_FN double exp(double x) { return __builtin_exp(x); }
@@ -44,8 +21,6 @@ WEFT_FN float log10(float x) { return __builtin_log10f(x); }
 WEFT_FN double log10(double x) { return __builtin_log10(x); }
 WEFT_FN float log1p(float x) { return __builtin_log1pf(x); }
 WEFT_FN double log1p(double x) { return __builtin_log1p(x); }
-WEFT_FN float sqrt(float x) { return __builtin_sqrtf(x); }
-WEFT_FN double sqrt(double x) { return __builtin_sqrt(x); }
 WEFT_FN float sin(float x) { return __builtin_sinf(x); }
 WEFT_FN double sin(double x) { return __builtin_sin(x); }
 WEFT_FN float cos(float x) { return __builtin_cosf(x); }
@@ -74,23 +49,11 @@ WEFT_FN float erf(float x) { return __builtin_erff(x); }
 WEFT_FN double erf(double x) { return __builtin_erf(x); }
 WEFT_FN float erfc(float x) { return __builtin_erfcf(x); }
 WEFT_FN double erfc(double x) { return __builtin_erfc(x); }
-WEFT_FN float floor(float x) { return __builtin_floorf(x); }
-WEFT_FN double floor(double x) { return __builtin_floor(x); }
-WEFT_FN float ceil(float x) { return __builtin_ceilf(x); }
-WEFT_FN double ceil(double x) { return __builtin_ceil(x); }
-WEFT_FN float trunc(float x) { return __builtin_truncf(x); }
-WEFT_FN double trunc(double x) { return __builtin_trunc(x); }
-WEFT_FN float abs(float x) { return __builtin_fabsf(x); }
-WEFT_FN double abs(double x) { return __builtin_fabs(x); }
-WEFT_FN float round(float x) { return __builtin_rintf(x); }
-WEFT_FN double round(double x) { return __builtin_rint(x); }
-WEFT_FN float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-WEFT_FN double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
 WEFT_FN float pow(float x, float y) { return __builtin_powf(x, y); }
 WEFT_FN double pow(double x, double y) { return __builtin_pow(x, y); }
 WEFT_FN float atan2(float x, float y) { return __builtin_atan2f(x, y); }
 WEFT_FN double atan2(double x, double y) { return __builtin_atan2(x, y); }
-WEFT_FN float copysign(float x, float y) { return __builtin_copysignf(x, y); }
-WEFT_FN double copysign(double x, double y) { return __builtin_copysign(x, y); }
 
 }  // namespace weft::math
+
+#include "core/ops/math_composite.h"
