@@ -1,0 +1,293 @@
+#pragma once
+// From a whole product to register tiles: packing, cache blocks, threads. Included by the gemm_*.cpp files only.
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <type_traits>
+
+#include "core/parallel.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/gemm_tile.h"
+
+namespace weft::kernels {
+namespace {
+
+/// Scratch memory of this thread, kept between calls while it is small. Contents are lost at the next use of the slot.
+template <int kSlot>
+void* workspace(size_t bytes) {
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  thread_local std::unique_ptr<void, Free> memory;
+  thread_local size_t capacity = 0;
+  constexpr size_t kKeep = size_t{16} << 20;
+  if (bytes > capacity || capacity > std::max(kKeep, bytes)) {
+    memory.reset();
+    capacity = 0;
+    const size_t rounded = (bytes + 4095) / 4096 * 4096;
+    memory.reset(std::aligned_alloc(4096, rounded));
+    if (!memory) throw std::bad_alloc();
+    capacity = rounded;
+  }
+  return memory.get();
+}
+
+/// The operands with their types.
+template <class K>
+struct Operands {
+  using Source = typename K::Source;
+  int64_t m, n, k;
+  const Source* a;
+  int64_t a_rs, a_cs;
+  const Source* b;
+  int64_t b_rs, b_cs;
+};
+
+/// What happens to the sums: c = alpha * sum + beta * c + bias, with c and bias of the source type; or, where raw is
+/// set, raw = sum.
+template <class K>
+struct Result {
+  typename K::Source* c;
+  int64_t ldc;
+  typename K::Acc alpha, beta;
+  const typename K::Source* bias;
+  typename K::Acc* raw = nullptr;
+  int64_t raw_ld = 0;
+};
+
+template <class K>
+struct Blocking {
+  static constexpr int64_t kNr = K::V::kLanes * K::V::kNv;
+  // Steps of k per pass over C: one panel of B then has the size of the L1 cache.
+  static constexpr int64_t kDepth = 384;
+
+  int64_t steps, depth, mr, tiles, panels;
+
+  explicit Blocking(const Operands<K>& o) {
+    steps = (o.k + K::kPair - 1) / K::kPair;
+    const int64_t blocks = std::max<int64_t>(1, (steps + kDepth - 1) / kDepth);
+    depth = (steps + blocks - 1) / blocks;
+    tiles = (o.m + K::V::kMr - 1) / K::V::kMr;
+    mr = (o.m + tiles - 1) / tiles;
+    tiles = (o.m + mr - 1) / mr;
+    panels = (o.n + kNr - 1) / kNr;
+  }
+  int64_t a_panel() const { return steps * mr + kPanelSlack; }
+  int64_t b_panel() const { return steps * kNr + kPanelSlack; }
+};
+
+/// Packs tile t of A; its panel is as wide as it has rows.
+template <class K>
+void pack_rows(const Operands<K>& o, const Blocking<K>& s, int64_t t, typename K::Elem* panel) {
+  const int64_t row = t * s.mr, rows = std::min(s.mr, o.m - row);
+  pack<K>(panel, rows, rows, o.k, o.a + row * o.a_rs, o.a_rs, o.a_cs);
+}
+
+/// Rounds rows x columns of sums into C.
+template <class K>
+void finish(const typename K::Acc* sums, int64_t ld, int64_t rows, int64_t columns, int64_t row, int64_t column,
+            const Result<K>& r) {
+  for (int64_t i = 0; i < rows; ++i) {
+    const typename K::Acc* s = sums + i * ld;
+    auto* c = r.c + (row + i) * r.ldc + column;
+    const auto* bias = r.bias ? r.bias + column : nullptr;
+    for (int64_t j = 0; j < columns; ++j) {
+      typename K::Acc v = r.alpha * s[j];
+      if (r.beta != 0) v += r.beta * K::convert(c[j]);
+      if (bias) v += K::convert(bias[j]);
+      c[j] = K::round(v);
+    }
+  }
+}
+
+/// The end of a tile at (row, column) of C in the block of k that begins at `step`. 16-bit results are summed in
+/// `sums` (leading dimension ld, its origin at the block's first element) and rounded by finish().
+template <class K>
+TileEnd<typename K::Acc> tile_end(const Result<K>& r, typename K::Acc* sums, int64_t ld, int64_t sum_row,
+                                  int64_t sum_column, int64_t row, int64_t column, int64_t step) {
+  using Acc = typename K::Acc;
+  const Acc kept = step == 0 ? Acc(0) : Acc(1);
+  if (r.raw) return {r.raw + row * r.raw_ld + column, r.raw_ld, 1, kept, nullptr};
+  if constexpr (std::is_same_v<typename K::Source, Acc>) {
+    auto* c = r.c + row * r.ldc + column;
+    if (step == 0) return {c, r.ldc, r.alpha, r.beta, r.bias ? r.bias + column : nullptr};
+    return {c, r.ldc, r.alpha, 1, nullptr};
+  } else {
+    return {sums + sum_row * ld + sum_column, ld, 1, kept, nullptr};
+  }
+}
+
+/// Few rows, or little work: A is read where it lies, B where its rows are contiguous, else packed a panel at a time.
+template <class K>
+void multiply_direct(const Operands<K>& o, const Result<K>& r) {
+  using Elem = typename K::Elem;
+  using Acc = typename K::Acc;
+  constexpr bool kInPlace = std::is_same_v<typename K::Source, Elem>;
+  constexpr bool kRounds = !std::is_same_v<typename K::Source, Acc>;
+  constexpr int64_t kNr = Blocking<K>::kNr;
+  const Blocking<K> s(o);
+  Elem* packed_a = nullptr;
+  if constexpr (!kInPlace) {
+    packed_a = static_cast<Elem*>(workspace<0>(s.tiles * s.a_panel() * sizeof(Elem)));
+    for (int64_t t = 0; t < s.tiles; ++t) pack_rows(o, s, t, packed_a + t * s.a_panel());
+  }
+  const int64_t panel_work = o.m * o.k * kNr + 1;
+  parallel_for(s.panels, std::max<int64_t>(1, (int64_t{1} << 20) / panel_work), [&](int64_t begin, int64_t end) {
+    Acc* sums = kRounds && !r.raw ? static_cast<Acc*>(workspace<2>(o.m * kNr * sizeof(Acc))) : nullptr;
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t column = panel * kNr, columns = std::min(kNr, o.n - column);
+      const auto mask = last_mask<K>(columns);
+      int64_t step = 0;
+      do {
+        const int64_t depth = std::min(s.depth, s.steps - step);
+        const Elem* b = nullptr;
+        int64_t b_rs = kNr;
+        if constexpr (kInPlace) {
+          if (o.b_cs == 1) b = o.b + step * o.b_rs + column, b_rs = o.b_rs;
+        }
+        if (!b) {
+          Elem* packed = static_cast<Elem*>(workspace<1>((depth * kNr + kPanelSlack) * sizeof(Elem)));
+          const int64_t first = step * K::kPair;
+          pack<K>(packed, kNr, columns, std::min(depth * K::kPair, o.k - first), o.b + first * o.b_rs + column * o.b_cs,
+                  o.b_cs, o.b_rs);
+          b = packed;
+        }
+        for (int64_t t = 0; t < s.tiles; ++t) {
+          const int64_t row = t * s.mr, rows = std::min(s.mr, o.m - row);
+          const auto end_of_tile = tile_end<K>(r, sums, kNr, row, 0, row, column, step);
+          if constexpr (kInPlace) {
+            tile_fn<K, false>(rows, columns)(depth, o.a + row * o.a_rs + step * o.a_cs, o.a_rs, o.a_cs, b, b_rs, mask,
+                                             end_of_tile);
+          } else {
+            tile_fn<K, true>(rows, columns)(depth, packed_a + t * s.a_panel() + step * rows, 1, rows, b, b_rs, mask,
+                                            end_of_tile);
+          }
+        }
+        step += depth;
+      } while (step < s.steps);
+      if (sums) finish<K>(sums, kNr, o.m, columns, 0, column, r);
+    }
+  });
+}
+
+/// Packs both operands (in chunks that fit the shared cache), then multiplies block by block.
+template <class K>
+void multiply_packed(const Operands<K>& o, const Result<K>& r) {
+  using Elem = typename K::Elem;
+  using Acc = typename K::Acc;
+  constexpr bool kRounds = !std::is_same_v<typename K::Source, Acc>;
+  constexpr int64_t kNr = Blocking<K>::kNr;
+  const Blocking<K> s(o);
+  constexpr int64_t kMaxPacked = int64_t{2} << 20;
+  const int64_t tile_chunk = std::clamp<int64_t>(kMaxPacked / s.a_panel(), 1, s.tiles);
+  const int64_t panel_chunk = std::clamp<int64_t>(kMaxPacked / s.b_panel(), 1, s.panels);
+  Elem* pa = static_cast<Elem*>(workspace<0>(tile_chunk * s.a_panel() * sizeof(Elem)));
+  Elem* pb = static_cast<Elem*>(workspace<1>(panel_chunk * s.b_panel() * sizeof(Elem)));
+
+  for (int64_t panel0 = 0; panel0 < s.panels; panel0 += panel_chunk) {
+    for (int64_t tile0 = 0; tile0 < s.tiles; tile0 += tile_chunk) {
+      const int64_t tiles = std::min(tile_chunk, s.tiles - tile0);
+      const int64_t panels = std::min(panel_chunk, s.panels - panel0);
+      const int64_t packs = tiles + (tile0 == 0 ? panels : 0);
+      parallel_for(packs, std::max<int64_t>(1, 16384 / (o.k * s.mr)), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          if (i < tiles) {
+            pack_rows(o, s, tile0 + i, pa + i * s.a_panel());
+          } else {
+            const int64_t column = (panel0 + i - tiles) * kNr;
+            pack<K>(pb + (i - tiles) * s.b_panel(), kNr, std::min(kNr, o.n - column), o.k, o.b + column * o.b_cs,
+                    o.b_cs, o.b_rs);
+          }
+        }
+      });
+
+      // Blocks: about 112 x 256 for the L2 cache, smaller where the threads would not have three each.
+      int64_t block_tiles = std::min<int64_t>(8, tiles), block_panels = std::min<int64_t>(8, panels);
+      const auto blocks_of = [&] {
+        return ((tiles + block_tiles - 1) / block_tiles) * ((panels + block_panels - 1) / block_panels);
+      };
+      while (blocks_of() < 3 * num_threads() && block_tiles * block_panels > 1) {
+        int64_t& larger = block_panels >= block_tiles ? block_panels : block_tiles;
+        larger = (larger + 1) / 2;
+      }
+      const int64_t block_rows = (tiles + block_tiles - 1) / block_tiles;
+      parallel_for(blocks_of(), 1, [&](int64_t block, int64_t) {
+        const int64_t t0 = block % block_rows * block_tiles, t1 = std::min(tiles, t0 + block_tiles);
+        const int64_t j0 = block / block_rows * block_panels, j1 = std::min(panels, j0 + block_panels);
+        const int64_t ld = block_panels * kNr;
+        Acc* sums =
+            kRounds && !r.raw ? static_cast<Acc*>(workspace<2>(block_tiles * s.mr * ld * sizeof(Acc))) : nullptr;
+        int64_t step = 0;
+        do {
+          const int64_t depth = std::min(s.depth, s.steps - step);
+          for (int64_t j = j0; j < j1; ++j) {
+            const int64_t column = (panel0 + j) * kNr, columns = std::min(kNr, o.n - column);
+            const auto mask = last_mask<K>(columns);
+            const Elem* b = pb + j * s.b_panel() + step * kNr;
+            for (int64_t t = t0; t < t1; ++t) {
+              const int64_t row = (tile0 + t) * s.mr, rows = std::min(s.mr, o.m - row);
+              tile_fn<K, true>(rows, columns)(
+                  depth, pa + t * s.a_panel() + step * rows, 1, rows, b, kNr, mask,
+                  tile_end<K>(r, sums, ld, (t - t0) * s.mr, (j - j0) * kNr, row, column, step));
+            }
+          }
+          step += depth;
+        } while (step < s.steps);
+        if (sums) {
+          const int64_t row = (tile0 + t0) * s.mr, column = (panel0 + j0) * kNr;
+          finish<K>(sums, ld, std::min((t1 - t0) * s.mr, o.m - row), std::min((j1 - j0) * kNr, o.n - column), row,
+                    column, r);
+        }
+      });
+    }
+  }
+}
+
+template <class K>
+void multiply_whole(const Operands<K>& o, const Result<K>& r) {
+  if (o.m <= 2 * K::V::kMr || o.m * o.n * o.k <= 128 * 128 * 64) {
+    multiply_direct<K>(o, r);
+  } else {
+    multiply_packed<K>(o, r);
+  }
+}
+
+template <class K>
+void multiply(const Operands<K>& o, const Result<K>& r) {
+  // A small C with a long k (weight gradients) has too few blocks for the threads: slices of k, summed in order. The
+  // cut depends on the sizes alone.
+  const int64_t slices = o.m * o.n <= 64 * 256 ? std::min<int64_t>(16, o.k / 4096) : 1;
+  if (slices <= 1) return multiply_whole<K>(o, r);
+  using Acc = typename K::Acc;
+  Acc* parts = static_cast<Acc*>(workspace<3>(slices * o.m * o.n * sizeof(Acc)));
+  const int64_t slice = (o.k + slices - 1) / slices;
+  parallel_for(slices, 1, [&](int64_t i, int64_t) {
+    Operands<K> part = o;
+    part.a += i * slice * o.a_cs;
+    part.b += i * slice * o.b_rs;
+    part.k = std::min(slice, o.k - i * slice);
+    Result<K> sums{};
+    sums.raw = parts + i * o.m * o.n;
+    sums.raw_ld = o.n;
+    multiply_whole<K>(part, sums);
+  });
+  for (int64_t i = 1; i < slices; ++i) {
+    for (int64_t j = 0; j < o.m * o.n; ++j) parts[j] += parts[i * o.m * o.n + j];
+  }
+  finish<K>(parts, o.n, o.m, o.n, 0, 0, r);
+}
+
+/// The typed form of g.
+template <class K>
+void run_gemm(const Gemm& g) {
+  using Source = typename K::Source;
+  using Acc = typename K::Acc;
+  const Operands<K> o{
+      g.m, g.n, g.k, static_cast<const Source*>(g.a), g.a_rs, g.a_cs, static_cast<const Source*>(g.b), g.b_rs, g.b_cs};
+  const Result<K> r{static_cast<Source*>(g.c), g.ldc, static_cast<Acc>(g.alpha), static_cast<Acc>(g.beta),
+                    static_cast<const Source*>(g.bias)};
+  multiply<K>(o, r);
+}
+
+}  // namespace
+}  // namespace weft::kernels
