@@ -1,0 +1,24 @@
+# Tests that are whole programs: PyTorch's numbers, the README's code, a user's project.
+if(TARGET weft_program)
+  add_test(NAME golden COMMAND weft_program check ${CMAKE_CURRENT_SOURCE_DIR}/golden --strict)
+  set_tests_properties(golden PROPERTIES TIMEOUT 600)
+endif()
+
+set(readme_folder ${PROJECT_BINARY_DIR}/readme)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/README.md)
+execute_process(COMMAND python3 ${PROJECT_SOURCE_DIR}/tools/readme_code.py ${PROJECT_SOURCE_DIR}/README.md ${readme_folder}
+  COMMAND_ERROR_IS_FATAL ANY)
+file(GLOB programs ${readme_folder}/readme_*.cpp)
+foreach(source ${programs})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  target_link_libraries(${name} PRIVATE weft)
+  target_compile_options(${name} PRIVATE ${WEFT_WARNING_FLAGS})
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${readme_folder})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+endforeach()
+
+if(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT WEFT_SANITIZE)
+  add_test(NAME consumer COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/consumer/check_consumer.py ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER})
+  set_tests_properties(consumer PROPERTIES TIMEOUT 600)
+endif()
