@@ -1,0 +1,139 @@
+#pragma once
+// Fixed-width vectors for the hand-blocked kernels (convolution, normalisation): one register of the build's CPU.
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+#if defined(__AVX512F__) || defined(__FMA__)
+#include <immintrin.h>
+#endif
+
+namespace weft::cpu {
+
+#if defined(__AVX512F__)
+inline constexpr int kVectorBytes = 64;
+inline constexpr int kRegisters = 32;
+#else
+inline constexpr int kVectorBytes = 32;
+inline constexpr int kRegisters = 16;
+#endif
+
+template <class T>
+inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+
+template <class T>
+struct VecOf {
+  typedef T type __attribute__((vector_size(kVectorBytes)));
+};
+template <class T>
+using Vec = typename VecOf<T>::type;
+
+template <class T>
+inline Vec<T> load(const T* p) {
+  Vec<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T>
+inline void store(T* p, Vec<T> v) {
+  std::memcpy(p, &v, sizeof v);
+}
+template <class T>
+inline Vec<T> splat(T x) {
+  return x - Vec<T>{};  // not x + 0, which would turn -0 into 0
+}
+
+/// The first n lanes (n <= kLanes<T>; the others 0) of memory that may end after them.
+template <class T>
+inline Vec<T> load_first(const T* p, int64_t n) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << n) - 1), p);
+  if constexpr (sizeof(T) == 8) return (Vec<T>)_mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << n) - 1), p);
+#endif
+  Vec<T> v{};
+  std::memcpy(&v, p, static_cast<size_t>(n) * sizeof(T));
+  return v;
+}
+/// Writes the first n lanes only.
+template <class T>
+inline void store_first(T* p, Vec<T> v, int64_t n) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_mask_storeu_epi32(p, static_cast<__mmask16>((1u << n) - 1), (__m512i)v);
+  if constexpr (sizeof(T) == 8) return _mm512_mask_storeu_epi64(p, static_cast<__mmask8>((1u << n) - 1), (__m512i)v);
+#endif
+  std::memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
+}
+
+/// a * b + c, rounded once (integers wrap). Without FMA hardware it is rounded twice.
+template <class T>
+inline Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+  if constexpr (std::is_same_v<T, double>) return (Vec<T>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__FMA__)
+  if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+  if constexpr (std::is_same_v<T, double>) return (Vec<T>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#endif
+  return a * b + c;
+}
+
+namespace detail {
+template <class T, int kStep, bool kOdd, size_t... I>
+inline Vec<T> interleave(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
+  constexpr int n = kLanes<T>;
+  // Lane i: of a where block i / kStep is even, else of b; odd takes the odd blocks of both.
+  return __builtin_shufflevector(a, b,
+                                 ((I & kStep) ? (n + int(I) - (kOdd ? 0 : kStep)) : (int(I) + (kOdd ? kStep : 0)))...);
+}
+template <class T, int kStep>
+inline void transpose_step(Vec<T>* r) {
+  constexpr int n = kLanes<T>;
+  using Index = std::make_index_sequence<n>;
+#pragma GCC unroll 16
+  for (int i = 0; i < n; ++i) {
+    if (i & kStep) continue;
+    const Vec<T> a = r[i], b = r[i + kStep];
+    r[i] = interleave<T, kStep, false>(a, b, Index{});
+    r[i + kStep] = interleave<T, kStep, true>(a, b, Index{});
+  }
+  if constexpr (kStep > 1) transpose_step<T, kStep / 2>(r);
+}
+}  // namespace detail
+
+/// Transposes a square of kLanes<T> registers in place.
+template <class T>
+inline void transpose(Vec<T>* r) {
+  detail::transpose_step<T, kLanes<T> / 2>(r);
+}
+
+/// out[j * out_stride + i] = in[i * in_stride + j] for i < rows, j < cols. Neither range may overlap the other.
+template <class T>
+inline void transpose(const T* in, int64_t in_stride, T* out, int64_t out_stride, int64_t rows, int64_t cols) {
+  constexpr int n = kLanes<T>;
+  for (int64_t i0 = 0; i0 < rows; i0 += n) {
+    const int64_t ni = rows - i0 < n ? rows - i0 : n;
+    for (int64_t j0 = 0; j0 < cols; j0 += n) {
+      const int64_t nj = cols - j0 < n ? cols - j0 : n;
+      const T* p = in + i0 * in_stride + j0;
+      T* q = out + j0 * out_stride + i0;
+      if (ni == n && nj == n) {
+        Vec<T> r[n];
+#pragma GCC unroll 16
+        for (int i = 0; i < n; ++i) r[i] = load(p + i * in_stride);
+        transpose<T>(r);
+#pragma GCC unroll 16
+        for (int j = 0; j < n; ++j) store(q + j * out_stride, r[j]);
+        continue;
+      }
+      Vec<T> r[n];
+#pragma GCC unroll 16
+      for (int i = 0; i < n; ++i) r[i] = i < ni ? load_first(p + i * in_stride, nj) : Vec<T>{};
+      transpose<T>(r);
+#pragma GCC unroll 16
+      for (int j = 0; j < n; ++j)
+        if (j < nj) store_first(q + j * out_stride, r[j], ni);
+    }
+  }
+}
+
+}  // namespace weft::cpu
