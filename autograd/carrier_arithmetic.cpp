@@ -1,0 +1,3 @@
+#define WEFT_FAMILY 1
+#include "core/ops/arithmetic.h"
+#include "autograd/carrier_shard.inc"

@@ -1,0 +1,288 @@
+#include <execinfo.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <unordered_map>
+
+#include "autograd/autograd.h"
+#include "autograd/meta.h"
+#include "autograd/node.h"
+#include "core/error.h"
+#include "core/thread_state.h"
+
+namespace weft {
+
+/// One run of backward. Nodes run by falling sequence number: a consumer is always younger than what it consumes, so that when a
+/// node's turn comes all its gradients have arrived.
+struct Task {
+  struct Slot {
+    Node* node;
+    uint32_t first;  ///< of its gradients in `gradients`
+  };
+  struct Capture {
+    Edge edge;
+    Tensor value;
+  };
+
+  bool create_graph = false;
+  bool retain_graph = false;
+  std::vector<Slot> slots;
+  std::vector<Tensor> gradients;
+  std::vector<Node*> heap;
+  std::vector<Capture> captures;                  ///< of grad(); empty: accumulate into leaves
+  std::unordered_map<const Node*, bool> leads;    ///< of grad(): nodes on a path to a capture
+  std::unordered_map<const Node*, int32_t> other; ///< slots of nodes that another running task owns
+
+  ~Task() {
+    for (Slot& s : slots) {
+      Task* mine = this;
+      if (s.node->owner.compare_exchange_strong(mine, nullptr)) s.node->slot = -1;
+      detail::release_node(s.node);
+    }
+  }
+
+  static bool older(const Node* a, const Node* b) { return a->sequence < b->sequence; }
+
+  int32_t slot_of(Node* n) {
+    if (n->owner.load(std::memory_order_relaxed) == this) return n->slot;
+    if (!other.empty())
+      if (auto it = other.find(n); it != other.end()) return it->second;
+    int32_t index = static_cast<int32_t>(slots.size());
+    slots.push_back({n, static_cast<uint32_t>(gradients.size())});
+    n->retain();
+    gradients.resize(gradients.size() + n->n_outputs);
+    Task* free = nullptr;
+    if (n->owner.compare_exchange_strong(free, this)) n->slot = index;
+    else other.emplace(n, index);
+    heap.push_back(n);
+    std::push_heap(heap.begin(), heap.end(), older);
+    return index;
+  }
+
+  // Brings a gradient to the shape and dtype of the output it belongs to.
+  void fit(Tensor& g, const OutputMeta& m, const char* op) {
+    if (g.sizes() != m.sizes) {
+      WEFT_CHECK(g.dim() >= m.sizes.size(), "backward: {} got a gradient {} for an output of shape {}", op, g, m.sizes);
+      g = g.sum_to_size(m.sizes);
+    }
+    if (g.dtype() != m.dtype) g = g.to(m.dtype);
+  }
+
+  void add(const Edge& e, Tensor g) {
+    if (!captures.empty()) {
+      auto it = leads.find(e.node);
+      if (it == leads.end() || !it->second) return;
+    }
+    fit(g, e.node->outputs[e.nr], e.node->name());
+    Slot& s = slots[static_cast<size_t>(slot_of(e.node))];
+    Tensor& sum = gradients[s.first + e.nr];
+    if (!sum.defined()) {
+      sum = std::move(g);
+      return;
+    }
+    bool own = !create_graph && sum.use_count() == 1 && sum.impl()->storage->refs.load() == 1 && !sum.impl()->base &&
+               !detail::overlaps_itself(sum.sizes(), sum.strides());
+    if (own) sum.add_(g);
+    else sum = sum.add(g);
+  }
+
+  void run_hooks(Node& n, Tensor* g) {
+    for (const auto& h : n.extra->hooks) {
+      if (!g[h.nr].defined()) continue;
+      Tensor replaced = h.call(g[h.nr]);
+      if (!replaced.defined()) continue;
+      WEFT_CHECK(replaced.sizes() == g[h.nr].sizes(), "hook of {}: returned {} for a gradient {}", n.name(), replaced, g[h.nr]);
+      g[h.nr] = replaced;
+    }
+    for (auto& [nr, impl] : n.extra->retain) {
+      if (!g[nr].defined() || !impl) continue;
+      impl->retain();
+      Tensor t = Tensor::from_impl(impl);
+      Tensor now = t.grad();
+      t.set_grad(now.defined() ? now.add(g[nr]) : g[nr]);
+    }
+  }
+
+  void check_nan(const Node& n, const Tensor* gin) {
+    for (int i = 0; i < n.n_edges; ++i) {
+      if (!gin[i].defined() || !is_floating(gin[i].dtype())) continue;
+      NoGrad guard;
+      if (!gin[i].detach().isnan().any().item().truth()) continue;
+      std::string where;
+      if (n.extra && !n.extra->trace.empty()) {
+        char** names = backtrace_symbols(n.extra->trace.data(), static_cast<int>(n.extra->trace.size()));
+        for (size_t f = 0; names && f < n.extra->trace.size(); ++f) where += std::string("\n    ") + names[f];
+        std::free(names);
+      }
+      detail::fail_with(detail::Fault::user, "backward: {} gave NaN for input {}; forward call site:{}", n.name(), i,
+                        where.empty() ? " unknown (AnomalyMode was off in the forward pass)" : where);
+    }
+  }
+
+  void run() {
+    detail::ThreadState& state = detail::thread_state;
+    struct Restore {
+      detail::ThreadState& s;
+      bool before;
+      ~Restore() { s.grad_mode = before; }
+    } restore{state, state.grad_mode};
+    state.grad_mode = create_graph;
+    std::vector<Tensor> g, gin;
+    while (!heap.empty()) {
+      std::pop_heap(heap.begin(), heap.end(), older);
+      Node* n = heap.back();
+      heap.pop_back();
+      uint32_t first = slots[static_cast<size_t>(slot_of(n))].first;
+      g.clear();
+      for (uint32_t i = 0; i < n->n_outputs; ++i) g.push_back(std::move(gradients[first + i]));
+      if (n->extra) run_hooks(*n, g.data());
+      bool wanted = captures.empty();
+      for (Capture& c : captures)
+        if (c.edge.node == n) c.value = g[c.edge.nr];
+      if (!wanted)
+        for (int i = 0; i < n->n_edges && !wanted; ++i)
+          if (n->edges[i].node) {
+            auto it = leads.find(n->edges[i].node);
+            wanted = it != leads.end() && it->second;
+          }
+      if (!wanted) continue;
+      gin.assign(n->n_edges, Tensor());
+      n->kind->apply(*n, g.data(), gin.data());
+      if (state.anomaly) [[unlikely]] check_nan(*n, gin.data());
+      g.clear();
+      for (int i = 0; i < n->n_edges; ++i)
+        if (gin[static_cast<size_t>(i)].defined() && n->edges[i].node) add(n->edges[i], std::move(gin[static_cast<size_t>(i)]));
+      if (!retain_graph) n->release_saved();
+    }
+  }
+
+  // Marks the nodes from which a capture can be reached. Iterative: graphs can be 100,000 ops deep.
+  void mark(Node* root) {
+    std::vector<std::pair<Node*, int>> stack;
+    auto enter = [&](Node* n) {
+      if (leads.count(n)) return;
+      bool is_capture = false;
+      for (const Capture& c : captures) is_capture |= c.edge.node == n;
+      leads.emplace(n, is_capture);
+      stack.push_back({n, 0});
+    };
+    enter(root);
+    while (!stack.empty()) {
+      auto& [n, next] = stack.back();
+      if (next > 0 && n->edges[next - 1].node && leads[n->edges[next - 1].node]) leads[n] = true;
+      if (next == n->n_edges) {
+        stack.pop_back();
+        continue;
+      }
+      Node* child = n->edges[next++].node;
+      if (child) enter(child);
+    }
+  }
+};
+
+namespace {
+
+Tensor root_gradient(const Tensor& output, const Tensor& given, const char* op) {
+  if (!given.defined()) {
+    WEFT_CHECK(output.numel() == 1, "{}: the output {} has more than one element; give a gradient of its shape, or reduce it with sum() or mean()", op, output);
+    return ones_like(output);
+  }
+  WEFT_CHECK(given.sizes() == output.sizes(), "{}: gradient {} for an output {}; the shapes must be equal", op, given, output);
+  return given;
+}
+
+void start(Task& task, const std::vector<Tensor>& outputs, const std::vector<Tensor>& gradients, const char* op) {
+  WEFT_CHECK(gradients.empty() || gradients.size() == outputs.size(), "{}: {} gradients for {} outputs", op, gradients.size(), outputs.size());
+  struct Root {
+    Edge edge;
+    Tensor gradient;
+  };
+  std::vector<Root> roots;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    WEFT_CHECK(outputs[i].defined(), "{}: output {} is an undefined tensor", op, i);
+    Edge e = autograd::gradient_edge(outputs[i]);
+    WEFT_CHECK(e.node != nullptr, "{}: output {} ({}) does not require grad and has no history; set requires_grad on a leaf it depends on, outside of NoGrad", op,
+               i, outputs[i]);
+    NoGrad guard;
+    roots.push_back({e, gradients.empty() ? Tensor() : gradients[i]});
+    roots.back().gradient = root_gradient(outputs[i], roots.back().gradient, op);
+  }
+  bool before = detail::thread_state.grad_mode;
+  detail::thread_state.grad_mode = task.create_graph;
+  for (Root& r : roots) {
+    if (!task.captures.empty()) task.mark(r.edge.node);
+  }
+  for (Root& r : roots) {
+    task.add(r.edge, std::move(r.gradient));
+    detail::release_node(r.edge.node);
+  }
+  detail::thread_state.grad_mode = before;
+  task.run();
+}
+
+}  // namespace
+
+void backward(const std::vector<Tensor>& outputs, const std::vector<Tensor>& gradients, BackwardOptions o) {
+  Task task;
+  task.create_graph = o.create_graph;
+  task.retain_graph = o.retain_graph || o.create_graph;
+  start(task, outputs, gradients, "backward");
+}
+
+std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs, const GradOptions& o) {
+  Task task;
+  task.create_graph = o.create_graph;
+  task.retain_graph = o.retain_graph || o.create_graph;
+  struct Release {
+    std::vector<Task::Capture>& c;
+    ~Release() {
+      for (auto& x : c)
+        if (x.edge.node) detail::release_node(x.edge.node);
+    }
+  } release{task.captures};
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    WEFT_CHECK(inputs[i].defined() && inputs[i].requires_grad(), "grad: input {} ({}) does not require grad", i, inputs[i]);
+    task.captures.push_back({autograd::gradient_edge(inputs[i]), Tensor()});
+  }
+  if (inputs.empty()) return {};
+  start(task, outputs, o.grad_outputs, "grad");
+  std::vector<Tensor> result;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    WEFT_CHECK(task.captures[i].value.defined() || o.allow_unused, "grad: no output depends on input {} ({}); pass .allow_unused = true to get an undefined tensor", i,
+               inputs[i]);
+    result.push_back(task.captures[i].value);
+  }
+  return result;
+}
+
+void Tensor::backward(const Tensor& gradient, BackwardOptions options) const {
+  weft::backward({*this}, gradient.defined() ? std::vector<Tensor>{gradient} : std::vector<Tensor>{}, options);
+}
+
+namespace autograd {
+
+void accumulate_grad(Node& node, const Tensor* g, Tensor*) {
+  Tensor leaf = node.attrs<Tensor>();
+  if (!g[0].defined()) return;
+  Tensor value = g[0];
+  AutogradMeta& m = meta(leaf);
+  for (size_t i = 0; i < m.hooks.size(); ++i) {
+    Tensor replaced = m.hooks[i].call(value);
+    if (replaced.defined()) value = replaced;
+  }
+  if (!m.grad.defined()) {
+    // g[0] and `value` are the only handles: the buffer becomes the gradient itself.
+    bool steal = !is_grad_enabled() && value.use_count() <= 2 && value.impl()->storage->refs.load() == 1 && !value.impl()->base &&
+                 (value.impl()->contiguous || value.strides() == leaf.strides());
+    m.grad = steal ? value : is_grad_enabled() ? value.clone() : value.detach().clone(MemoryFormat::preserve);
+    if (!is_grad_enabled() && m.grad.requires_grad()) m.grad = m.grad.detach();
+  } else if (is_grad_enabled()) {
+    m.grad = m.grad.add(value);
+  } else {
+    m.grad.add_(value);
+  }
+  for (size_t i = 0; i < m.post_accumulate.size(); ++i) m.post_accumulate[i].call(leaf);
+}
+
+}  // namespace autograd
+}  // namespace weft

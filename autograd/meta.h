@@ -1,0 +1,30 @@
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace weft {
+
+/// Autograd facts of a tensor that few tensors have.
+struct AutogradMeta {
+  Tensor grad;
+  Node* accumulator = nullptr;  ///< of a leaf; weak: the graph owns it
+  struct Hook {
+    int64_t id;
+    std::function<Tensor(const Tensor&)> call;
+  };
+  std::vector<Hook> hooks;  ///< of a leaf
+  struct PostHook {
+    int64_t id;
+    std::function<void(const Tensor&)> call;
+  };
+  std::vector<PostHook> post_accumulate;
+  bool retains_grad = false;
+};
+
+namespace autograd {
+AutogradMeta& meta(const Tensor& t);  // made on first use
+}
+}  // namespace weft

@@ -1,0 +1,81 @@
+#include "core/dispatch.h"
+
+#include <vector>
+
+#include "core/error.h"
+#include "core/thread_state.h"
+
+namespace weft::detail {
+
+bool needs_grad(const Tensor* in, int n_in) {
+  if (!thread_state.grad_mode) return false;
+  for (int i = 0; i < n_in; ++i)
+    if (in[i].defined() && in[i].impl()->requires_grad) return true;
+  return false;
+}
+
+void check_same_device(const OpRecord& op, const Tensor* in, int n_in) {
+  const Tensor* first = nullptr;
+  for (int i = 0; i < n_in; ++i) {
+    if (!in[i].defined()) continue;
+    if (!first) first = &in[i];
+    WEFT_CHECK(in[i].device() == first->device(), "{}: tensors on different devices ({}, {}); move them with .to(device)", op.name, *first, in[i]);
+  }
+}
+
+namespace {
+void run(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs) {
+  check_same_device(op, in, n_in);
+  op.cpu({op, in, n_in, out, n_out, attrs});
+}
+}  // namespace
+
+void dispatch(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs, size_t attrs_bytes) {
+  run(op, in, n_in, out, n_out, attrs);
+  if (op.rule && needs_grad(in, n_in)) {
+    Node* node = make_node(op, in, n_in, out, n_out, attrs, attrs_bytes);
+    for (int i = 0; i < n_out; ++i)
+      if (!(op.non_differentiable >> i & 1) && out[i].defined() && is_floating(out[i].dtype())) set_history(out[i], node, static_cast<uint32_t>(i));
+    release_node(node);
+  }
+}
+
+void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_in, const void* attrs, size_t attrs_bytes) {
+  check_inplace(self, op.name);
+  bool record = op.rule && is_floating(self.dtype()) && needs_grad(in, n_in);
+  Node* node = nullptr;
+  if (record && (op.save_inputs & 1)) {
+    // The rule reads the old value of self: keep a copy that carries self's history.
+    std::vector<Tensor> inputs(in, in + n_in);
+    inputs[0] = self.clone();
+    node = make_node(op, inputs.data(), n_in, nullptr, 0, attrs, attrs_bytes);
+  } else if (record) {
+    node = make_node(op, in, n_in, nullptr, 0, attrs, attrs_bytes);
+  }
+  run(op, in, n_in, &self, 1, attrs);
+  self.impl()->storage->bump(op.name);
+  if (node) {
+    rebase_history(self, node);
+    release_node(node);
+  }
+}
+
+Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset, const void* attrs,
+                     size_t attrs_bytes) {
+  Tensor out = alias(self, sizes, strides, offset);
+  TensorImpl* s = self.impl();
+  out.impl()->inference = s->inference;
+  if (!thread_state.grad_mode) return out;
+  TensorImpl* base = s->base ? s->base : s;
+  base->retain();
+  out.impl()->base = base;
+  out.impl()->view_version = s->storage->version.load(std::memory_order_relaxed);
+  if (self.requires_grad() && is_floating(s->dtype)) {
+    Node* node = make_node(op, &self, 1, &out, 1, attrs, attrs_bytes);
+    set_history(out, node, 0);
+    release_node(node);
+  }
+  return out;
+}
+
+}  // namespace weft::detail

@@ -1,0 +1,48 @@
+#include "core/storage.h"
+
+#include <new>
+
+#include "core/allocator.h"
+#include "core/error.h"
+
+namespace weft {
+namespace {
+constexpr size_t kHeader = 128;  // keeps the data 64-byte aligned
+static_assert(sizeof(Storage) <= kHeader);
+}  // namespace
+
+Storage* Storage::allocate(size_t bytes, Device device) {
+  WEFT_CHECK(device.is_cpu(), "tensor on {}: this build has no CUDA backend; use device \"cpu\"", device);
+  WEFT_CHECK(bytes <= (size_t{1} << 62), "out of memory: {} bytes asked for on cpu", bytes);
+  char* block = static_cast<char*>(detail::cpu_allocate(kHeader + bytes));
+  auto* s = new (block) Storage;
+  s->data = block + kHeader;
+  s->bytes = bytes;
+  s->device = device;
+  return s;
+}
+
+Storage* Storage::wrap(void* data, size_t bytes, Device device, void (*deleter)(void*), void* context) {
+  auto* s = new (detail::slab_allocate(sizeof(Storage))) Storage;
+  s->data = data;
+  s->bytes = bytes;
+  s->device = device;
+  s->deleter = deleter;
+  s->context = context;
+  s->owned = false;
+  return s;
+}
+
+void Storage::destroy(Storage* s) noexcept {
+  if (s->owned) {
+    size_t bytes = kHeader + s->bytes;
+    s->~Storage();
+    detail::cpu_free(s, bytes);
+    return;
+  }
+  if (s->deleter) s->deleter(s->context);
+  s->~Storage();
+  detail::slab_free(s, sizeof(Storage));
+}
+
+}  // namespace weft

@@ -1,0 +1,38 @@
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "core/device.h"
+
+namespace weft {
+
+/// Memory shared by a tensor and its views, with the version counter that autograd checks.
+struct Storage {
+  std::atomic<int32_t> refs{1};
+  std::atomic<uint32_t> version{0};
+  const char* last_writer = nullptr;  ///< op that bumped `version` last; named in errors
+  void* data = nullptr;
+  size_t bytes = 0;
+  void (*deleter)(void* context) = nullptr;  ///< of foreign memory (from_blob, DLPack)
+  void* context = nullptr;
+  Device device;
+  bool owned = true;  ///< header and data are one allocation of the caching allocator
+
+  /// Uninitialised memory of `bytes` on `device`.
+  static Storage* allocate(size_t bytes, Device device);
+  /// Foreign memory; `deleter(context)` runs when the last tensor is gone (may be null).
+  static Storage* wrap(void* data, size_t bytes, Device device, void (*deleter)(void*), void* context);
+  static void destroy(Storage* s) noexcept;
+
+  void retain() { refs.fetch_add(1, std::memory_order_relaxed); }
+  static void release(Storage* s) noexcept {
+    if (s && (s->refs.load(std::memory_order_acquire) == 1 || s->refs.fetch_sub(1, std::memory_order_acq_rel) == 1)) destroy(s);
+  }
+  void bump(const char* op) {
+    version.store(version.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    last_writer = op;
+  }
+};
+
+}  // namespace weft

@@ -1,0 +1,283 @@
+#include "core/tensor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "core/dispatch.h"
+#include "core/error.h"
+#include "core/thread_state.h"
+
+namespace weft {
+namespace detail {
+
+Tensor allocate(const Dims& sizes, const Dims& strides, DType dtype, Device device) {
+  TensorImpl* p = TensorImpl::create();
+  Tensor t = Tensor::from_impl(p);
+  p->dtype = dtype;
+  p->device = device;
+  p->inference = thread_state.inference;
+  int64_t n = 1, last = 0;
+  for (int i = 0; i < sizes.size(); ++i) {
+    n *= sizes[i];
+    last += (sizes[i] - 1) * strides[i];
+  }
+  p->storage = Storage::allocate(n == 0 ? 0 : static_cast<size_t>(last + 1) * itemsize(dtype), device);
+  p->set_geometry(sizes, strides, 0);
+  return t;
+}
+
+Tensor alias(const Tensor& t, const Dims& sizes, const Dims& strides, int64_t offset) {
+  const TensorImpl* from = t.impl();
+  TensorImpl* p = TensorImpl::create();
+  p->dtype = from->dtype;
+  p->device = from->device;
+  from->storage->retain();
+  p->storage = from->storage;
+  p->set_geometry(sizes, strides, offset);
+  return Tensor::from_impl(p);
+}
+
+namespace {
+// Dimensions with more than one element, by rising stride.
+int by_stride(const Dims& sizes, const Dims& strides, int* order) {
+  int n = 0;
+  for (int i = 0; i < sizes.size(); ++i)
+    if (sizes[i] != 1) order[n++] = i;
+  std::sort(order, order + n, [&](int a, int b) { return strides[a] < strides[b]; });
+  return n;
+}
+}  // namespace
+
+bool is_dense(const Dims& sizes, const Dims& strides) {
+  int order[kMaxDims];
+  int n = by_stride(sizes, strides, order);
+  int64_t step = 1;
+  for (int i = 0; i < n; ++i) {
+    if (sizes[order[i]] == 0) return true;
+    if (strides[order[i]] != step) return false;
+    step *= sizes[order[i]];
+  }
+  return true;
+}
+
+bool overlaps_itself(const Dims& sizes, const Dims& strides) {
+  int order[kMaxDims];
+  int n = by_stride(sizes, strides, order);
+  for (int i = 0; i < n; ++i)
+    if (sizes[order[i]] == 0) return false;
+  int64_t reach = 0;
+  for (int i = 0; i < n; ++i) {
+    if (strides[order[i]] <= reach) return true;
+    reach += (sizes[order[i]] - 1) * strides[order[i]];
+  }
+  return false;
+}
+
+}  // namespace detail
+
+// ---- creation
+
+Tensor empty(const Dims& sizes, const TensorOptions& o) {
+  checked_numel(sizes, "empty");
+  Tensor t = detail::allocate(sizes, o.dtype.value_or(default_dtype()), o.device);
+  if (o.requires_grad) t.set_requires_grad(true);
+  return t;
+}
+
+Tensor empty_strided(const Dims& sizes, const Dims& strides, const TensorOptions& o) {
+  checked_numel(sizes, "empty_strided");
+  WEFT_CHECK(sizes.size() == strides.size(), "empty_strided: {} sizes and {} strides", sizes.size(), strides.size());
+  for (int64_t s : strides) WEFT_CHECK(s >= 0, "empty_strided: negative stride in {}", strides);
+  Tensor t = detail::allocate(sizes, strides, o.dtype.value_or(default_dtype()), o.device);
+  if (o.requires_grad) t.set_requires_grad(true);
+  return t;
+}
+
+Tensor full(const Dims& sizes, Scalar value, const TensorOptions& o) {
+  DType t = o.dtype ? *o.dtype : value.is_floating() ? default_dtype() : value.dtype();
+  checked_numel(sizes, "full");
+  Tensor out = detail::allocate(sizes, t, o.device);
+  out.fill_(value);
+  if (o.requires_grad) out.set_requires_grad(true);
+  return out;
+}
+Tensor zeros(const Dims& sizes, const TensorOptions& o) {
+  TensorOptions with = o;
+  with.dtype = o.dtype.value_or(default_dtype());
+  return full(sizes, 0, with);
+}
+Tensor ones(const Dims& sizes, const TensorOptions& o) {
+  TensorOptions with = o;
+  with.dtype = o.dtype.value_or(default_dtype());
+  return full(sizes, 1, with);
+}
+Tensor scalar_tensor(Scalar value, const TensorOptions& o) {
+  TensorOptions with = o;
+  with.dtype = o.dtype.value_or(default_dtype());
+  return full({}, value, with);
+}
+Tensor zeros_like(const Tensor& like, std::optional<DType> dtype) { return full_like(like, 0, dtype); }
+Tensor ones_like(const Tensor& like, std::optional<DType> dtype) { return full_like(like, 1, dtype); }
+Tensor full_like(const Tensor& like, Scalar value, std::optional<DType> dtype) {
+  Tensor t = empty_like(like, dtype);
+  t.fill_(value);
+  return t;
+}
+
+Tensor arange(Scalar start, Scalar end, Scalar step, const TensorOptions& o) {
+  bool integers = !start.is_floating() && !end.is_floating() && !step.is_floating();
+  DType t = o.dtype ? *o.dtype : integers ? DType::i64 : default_dtype();
+  WEFT_CHECK(step.f64() != 0, "arange: step must not be 0");
+  WEFT_CHECK(std::isfinite(start.f64()) && std::isfinite(end.f64()) && std::isfinite(step.f64()), "arange: needs finite start, end and step, got {}, {}, {}", start.f64(),
+             end.f64(), step.f64());
+  WEFT_CHECK(step.f64() > 0 ? start.f64() <= end.f64() : start.f64() >= end.f64(), "arange: cannot reach {} from {} in steps of {}", end.f64(), start.f64(), step.f64());
+  WEFT_CHECK_TYPE(t != DType::bool_, "arange: not defined for bool");
+  TensorOptions plain{.dtype = t, .device = o.device};
+  Tensor out;
+  if (integers) {
+    int64_t s = step.i64(), range = 0;
+    WEFT_CHECK(!__builtin_sub_overflow(end.i64(), start.i64(), &range), "arange: the range from {} to {} does not fit into 63 bits", start.i64(), end.i64());
+    int64_t n = s > 0 ? (range + s - 1) / s : (range + s + 1) / s;
+    Tensor wide = empty({n}, {.dtype = DType::i64});
+    int64_t* p = wide.data<int64_t>();
+    for (int64_t i = 0; i < n; ++i) p[i] = start.i64() + i * s;
+    out = wide.to(t);
+  } else {
+    double n = std::ceil((end.f64() - start.f64()) / step.f64());
+    WEFT_CHECK(n < 9e18, "arange: {} elements do not fit into 63 bits", n);
+    Tensor wide = empty({static_cast<int64_t>(n)}, {.dtype = DType::f64});
+    double* p = wide.data<double>();
+    // Integers are truncated first, as PyTorch does for integer results.
+    for (int64_t i = 0; i < static_cast<int64_t>(n); ++i)
+      p[i] = is_floating(t) ? start.f64() + static_cast<double>(i) * step.f64() : static_cast<double>(start.i64() + i * step.i64());
+    out = wide.to(t);
+  }
+  if (o.requires_grad) out.set_requires_grad(true);
+  return out;
+}
+Tensor arange(Scalar end) { return arange(end.is_floating() ? Scalar(0.0) : Scalar(0), end); }
+
+Tensor linspace(Scalar start, Scalar end, int64_t steps, const TensorOptions& o) {
+  WEFT_CHECK(steps >= 0, "linspace: steps must not be negative, got {}", steps);
+  DType t = o.dtype.value_or(default_dtype());
+  Tensor wide = empty({steps}, {.dtype = DType::f64});
+  double* p = wide.data<double>();
+  // In f32 where the result is: the same rounding as PyTorch. Both halves count from their own end.
+  auto fill = [&](auto zero) {
+    using F = decltype(zero);
+    F a = static_cast<F>(start.f64()), b = static_cast<F>(end.f64());
+    F step = steps > 1 ? (b - a) / static_cast<F>(steps - 1) : F(0);
+    for (int64_t i = 0; i < steps; ++i)
+      p[i] = static_cast<double>(i < steps / 2 || steps == 1 ? a + step * static_cast<F>(i) : b - step * static_cast<F>(steps - 1 - i));
+  };
+  if (t == DType::f64 || !is_floating(t)) fill(0.0);
+  else fill(0.0f);
+  Tensor out = wide.to(t);
+  if (o.requires_grad) out.set_requires_grad(true);
+  return out;
+}
+
+Tensor eye(int64_t n, std::optional<int64_t> m, const TensorOptions& o) {
+  int64_t cols = m.value_or(n);
+  WEFT_CHECK(n >= 0 && cols >= 0, "eye: negative size ({}, {})", n, cols);
+  Tensor out = zeros({n, cols}, {.dtype = o.dtype, .device = o.device});
+  out.diagonal().fill_(1);
+  return o.requires_grad ? out.detach().set_requires_grad(true) : out.detach();
+}
+
+namespace {
+template <class T>
+Tensor from_values(const T* values, size_t n, DType own, DType result, const TensorOptions& o) {
+  Tensor t = detail::allocate({static_cast<int64_t>(n)}, own, Device());
+  if (n) std::memcpy(t.data_ptr(), values, n * sizeof(T));
+  t = t.to(o.device, result);
+  if (o.requires_grad) t.set_requires_grad(true);
+  return t;
+}
+}  // namespace
+Tensor tensor(const std::vector<double>& v, const TensorOptions& o) { return from_values(v.data(), v.size(), DType::f64, o.dtype.value_or(default_dtype()), o); }
+Tensor tensor(const std::vector<float>& v, const TensorOptions& o) { return from_values(v.data(), v.size(), DType::f32, o.dtype.value_or(default_dtype()), o); }
+Tensor tensor(const std::vector<int64_t>& v, const TensorOptions& o) { return from_values(v.data(), v.size(), DType::i64, o.dtype.value_or(DType::i64), o); }
+Tensor tensor(std::initializer_list<double> v, const TensorOptions& o) { return from_values(v.begin(), v.size(), DType::f64, o.dtype.value_or(default_dtype()), o); }
+
+Tensor from_blob(void* data, const Dims& sizes, const Dims& strides, const TensorOptions& o, std::function<void()> deleter) {
+  checked_numel(sizes, "from_blob");
+  WEFT_CHECK(sizes.size() == strides.size(), "from_blob: {} sizes and {} strides", sizes.size(), strides.size());
+  DType t = o.dtype.value_or(default_dtype());
+  int64_t last = 0;
+  bool none = false;
+  for (int i = 0; i < sizes.size(); ++i) {
+    WEFT_CHECK(strides[i] >= 0, "from_blob: negative stride in {}", strides);
+    none |= sizes[i] == 0;
+    last += (sizes[i] - 1) * strides[i];
+  }
+  WEFT_CHECK(data != nullptr || none, "from_blob: null address for sizes {}", sizes);
+  TensorImpl* p = TensorImpl::create();
+  Tensor out = Tensor::from_impl(p);
+  p->dtype = t;
+  p->device = o.device;
+  p->inference = is_inference_mode_enabled();
+  auto* context = deleter ? new std::function<void()>(std::move(deleter)) : nullptr;
+  auto call = [](void* c) {
+    auto* f = static_cast<std::function<void()>*>(c);
+    (*f)();
+    delete f;
+  };
+  p->storage = Storage::wrap(data, none ? 0 : static_cast<size_t>(last + 1) * itemsize(t), o.device, context ? +call : nullptr, context);
+  p->set_geometry(sizes, strides, 0);
+  if (o.requires_grad) out.set_requires_grad(true);
+  return out;
+}
+Tensor from_blob(void* data, const Dims& sizes, const TensorOptions& o, std::function<void()> deleter) {
+  return from_blob(data, sizes, contiguous_strides(sizes), o, std::move(deleter));
+}
+
+// ---- what it is
+
+Tensor Tensor::wrap(Scalar value) {
+  Tensor t = detail::allocate({}, Dims(), value.dtype(), Device());
+  TensorImpl* p = t.impl_;
+  p->wrapped_number = true;
+  if (value.is_floating()) *static_cast<double*>(p->data) = value.f64();
+  else if (value.is_bool()) *static_cast<uint8_t*>(p->data) = value.truth();
+  else *static_cast<int64_t*>(p->data) = value.i64();
+  return t;
+}
+
+int64_t Tensor::size(int64_t d) const { return impl_->sizes[wrap_dim(d, dim(), "size")]; }
+int64_t Tensor::stride(int64_t d) const { return impl_->strides[wrap_dim(d, dim(), "stride")]; }
+
+bool Tensor::is_contiguous(MemoryFormat format) const {
+  switch (format) {
+    case MemoryFormat::channels_last: return dim() == 4 && (numel() == 0 || detail::is_dense(sizes(), strides())) && [&] {
+        Dims want = channels_last_strides(sizes());
+        for (int i = 0; i < 4; ++i)
+          if (sizes()[i] != 1 && want[i] != strides()[i]) return false;
+        return true;
+      }();
+    case MemoryFormat::channels_last_3d: return dim() == 5 && [&] {
+        Dims want = channels_last_strides(sizes());
+        for (int i = 0; i < 5; ++i)
+          if (sizes()[i] != 1 && want[i] != strides()[i]) return false;
+        return true;
+      }();
+    default: return impl_->contiguous;
+  }
+}
+
+void Tensor::check_data_type(int kind, size_t bytes) const {
+  WEFT_CHECK_TYPE(bytes == itemsize(dtype()) && (kind == 3 || kind == category(dtype())), "data<T>: T has {} bytes and another kind than the tensor's {}", bytes, dtype());
+}
+
+Scalar Tensor::item() const {
+  WEFT_CHECK(defined() && numel() == 1, "item: needs exactly one element, got {}", *this);
+  NoGrad guard;
+  Tensor one = detach();
+  if (is_floating(dtype())) return *one.to(DType::f64).data<double>();
+  if (dtype() == DType::bool_) return *static_cast<const uint8_t*>(data_ptr()) != 0;
+  return *one.to(DType::i64).data<int64_t>();
+}
+
+}  // namespace weft

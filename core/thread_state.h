@@ -1,0 +1,57 @@
+#pragma once
+
+namespace weft {
+
+namespace detail {
+/// Per-thread switches that the dispatch path reads: one struct, fetched once per op.
+struct ThreadState {
+  bool grad_mode = true;
+  bool inference = false;
+  bool anomaly = false;
+  int saved_hooks = 0;  ///< depth of SavedTensorHooks on this thread
+};
+extern constinit thread_local ThreadState thread_state;
+}  // namespace detail
+
+inline bool is_grad_enabled() { return detail::thread_state.grad_mode; }
+inline bool is_inference_mode_enabled() { return detail::thread_state.inference; }
+
+namespace detail {
+template <bool Value>
+class GradModeGuard {
+ public:
+  GradModeGuard() : before_(thread_state.grad_mode) { thread_state.grad_mode = Value; }
+  ~GradModeGuard() { thread_state.grad_mode = before_; }
+  GradModeGuard(const GradModeGuard&) = delete;
+  GradModeGuard& operator=(const GradModeGuard&) = delete;
+
+ private:
+  bool before_;
+};
+}  // namespace detail
+
+/// While alive, ops of this thread record no history (torch.no_grad).
+using NoGrad = detail::GradModeGuard<false>;
+/// While alive, ops of this thread record history again, e.g. inside NoGrad (torch.enable_grad).
+using EnableGrad = detail::GradModeGuard<true>;
+
+/// NoGrad, and tensors made inside can never take part in autograd (torch.inference_mode).
+class InferenceMode {
+ public:
+  explicit InferenceMode(bool on = true) : before_(detail::thread_state) {
+    if (on) detail::thread_state.grad_mode = false;
+    else if (before_.inference) detail::thread_state.grad_mode = true;
+    detail::thread_state.inference = on;
+  }
+  ~InferenceMode() {
+    detail::thread_state.grad_mode = before_.grad_mode;
+    detail::thread_state.inference = before_.inference;
+  }
+  InferenceMode(const InferenceMode&) = delete;
+  InferenceMode& operator=(const InferenceMode&) = delete;
+
+ private:
+  detail::ThreadState before_;
+};
+
+}  // namespace weft

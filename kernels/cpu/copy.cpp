@@ -1,0 +1,86 @@
+#include "core/ops/copy.h"
+
+#include <cstring>
+
+#include "core/parallel.h"
+#include "kernels/cpu/convert.h"
+#include "kernels/cpu/strided.h"
+
+namespace weft::cpu {
+namespace {
+
+constexpr int64_t kGrain = 32768;
+
+void copy_any(const Tensor& dst, const Tensor& src) {
+  const int64_t n = dst.numel();
+  if (n == 0) return;
+  ConvertFn convert = converter(dst.dtype(), src.dtype());
+  char* d = static_cast<char*>(dst.data_ptr());
+  const char* s = static_cast<const char*>(src.data_ptr());
+  const int64_t dw = static_cast<int64_t>(itemsize(dst.dtype())), sw = static_cast<int64_t>(itemsize(src.dtype()));
+  const Dims* sizes[2] = {&dst.sizes(), &src.sizes()};
+  const Dims* strides[2] = {&dst.strides(), &src.strides()};
+  StridedLoop<2> shape(dst.sizes(), 2, sizes, strides);
+  parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
+    // Both walk the same runs: the inner dimension is common, so that one cursor can drive the other.
+    Cursor to(shape.sizes, shape.strides[0], begin), from(shape.sizes, shape.strides[1], begin);
+    int64_t at = begin;
+    const int64_t inner = shape.inner();
+    while (at < end) {
+      int64_t run = std::min(end - at, inner - at % inner);
+      to.take(run, [&](int64_t to_offset, int64_t to_stride, int64_t count) {
+        from.take(count, [&](int64_t from_offset, int64_t from_stride, int64_t same) {
+          convert(d + to_offset * dw, to_stride, s + from_offset * sw, from_stride, same);
+        });
+      });
+      at += run;
+    }
+  });
+}
+
+bool overlap(const Tensor& a, const Tensor& b) { return a.shares_storage_with(b); }
+
+}  // namespace
+
+void copy(const OpCall& c) {
+  const Tensor& src = c.in[c.n_in - 1];
+  const Tensor& dst = c.out[0];
+  if (overlap(dst, src) && !(dst.data_ptr() == src.data_ptr() && dst.strides() == src.strides() && dst.dtype() == src.dtype())) {
+    Tensor stable = detail::allocate(src.sizes(), src.dtype(), src.device());
+    copy_any(stable, src);
+    copy_any(dst, stable);
+  } else {
+    copy_any(dst, src);
+  }
+}
+
+void fill(const OpCall& c) {
+  const Tensor& out = c.out[0];
+  const Scalar& v = c.as<FillOp::Attrs>().value;
+  if (out.impl()->contiguous && !v.truth() && !(v.is_floating() && __builtin_signbit(v.f64()))) {
+    char* d = static_cast<char*>(out.data_ptr());
+    parallel_for(static_cast<int64_t>(out.nbytes()), kGrain * 8, [&](int64_t begin, int64_t end) { std::memset(d + begin, 0, static_cast<size_t>(end - begin)); });
+    return;
+  }
+  alignas(8) char one[8];
+  if (v.is_floating()) {
+    double x = v.f64();
+    converter(out.dtype(), DType::f64)(one, 1, &x, 1, 1);
+  } else {
+    int64_t x = v.i64();
+    converter(out.dtype(), DType::i64)(one, 1, &x, 1, 1);
+  }
+  const int64_t n = out.numel(), w = static_cast<int64_t>(itemsize(out.dtype()));
+  if (n == 0) return;
+  ConvertFn same = converter(out.dtype(), out.dtype());
+  const Dims* sizes[1] = {&out.sizes()};
+  const Dims* strides[1] = {&out.strides()};
+  StridedLoop<1> shape(out.sizes(), 1, sizes, strides);
+  char* d = static_cast<char*>(out.data_ptr());
+  parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
+    Cursor at(shape.sizes, shape.strides[0], begin);
+    at.take(end - begin, [&](int64_t offset, int64_t stride, int64_t count) { same(d + offset * w, stride, one, 0, count); });
+  });
+}
+
+}  // namespace weft::cpu

@@ -1,0 +1,3 @@
+#define WEFT_FAMILY 3
+#include "core/ops/activation.h"
+#include "kernels/cpu/pointwise_shard.inc"
