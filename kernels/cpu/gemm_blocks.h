@@ -1,5 +1,7 @@
 #pragma once
 // From a whole product to register tiles: packing, cache blocks, threads. Included by the gemm_*.cpp files only.
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -24,13 +26,20 @@ void* workspace(size_t bytes) {
   if (bytes > capacity || capacity > std::max(kKeep, bytes)) {
     memory.reset();
     capacity = 0;
-    const size_t rounded = (bytes + 4095) / 4096 * 4096;
-    memory.reset(std::aligned_alloc(4096, rounded));
+    constexpr size_t kHuge = size_t{2} << 20;
+    const size_t page = bytes > kHuge / 2 ? kHuge : 4096, rounded = (bytes + page - 1) / page * page;
+    memory.reset(std::aligned_alloc(page, rounded));
     if (!memory) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+    if (page == kHuge) madvise(memory.get(), rounded, MADV_HUGEPAGE);  // fewer address translations; may fail
+#endif
     capacity = rounded;
   }
   return memory.get();
 }
+
+inline constexpr int64_t kPackSlice = 64;  // of k
+inline constexpr int64_t kPackGroup = 4;   // tiles or panels packed together
 
 /// The operands with their types.
 template <class K>
@@ -44,7 +53,7 @@ struct Operands {
 };
 
 /// What happens to the sums: c = alpha * sum + beta * c + bias, with c and bias of the source type; or, where raw is
-/// set, raw = sum.
+/// set, raw = sum. Sums of 16-bit floats are kept apart until they are whole and can be rounded.
 template <class K>
 struct Result {
   typename K::Source* c;
@@ -53,6 +62,7 @@ struct Result {
   const typename K::Source* bias;
   typename K::Acc* raw = nullptr;
   int64_t raw_ld = 0;
+  bool raw_kept = false;  // raw += sum
 };
 
 template <class K>
@@ -76,11 +86,32 @@ struct Blocking {
   int64_t b_panel() const { return steps * kNr + kPanelSlack; }
 };
 
-/// Packs tile t of A; its panel is as wide as it has rows.
+/// Packs tiles [first, last) of A to panels: tile t at panels + (t - first) * a_panel(), as wide as it has rows. By
+/// slices of k, so that neighbouring tiles share the cache lines and pages of a transposed A.
 template <class K>
-void pack_rows(const Operands<K>& o, const Blocking<K>& s, int64_t t, typename K::Elem* panel) {
-  const int64_t row = t * s.mr, rows = std::min(s.mr, o.m - row);
-  pack<K>(panel, rows, rows, o.k, o.a + row * o.a_rs, o.a_rs, o.a_cs);
+void pack_a(const Operands<K>& o, const Blocking<K>& s, int64_t first, int64_t last, typename K::Elem* panels) {
+  for (int64_t p = 0; p < o.k; p += kPackSlice) {
+    const int64_t k = std::min(kPackSlice, o.k - p);
+    for (int64_t t = first; t < last; ++t) {
+      const int64_t row = t * s.mr, rows = std::min(s.mr, o.m - row);
+      pack<K>(panels + (t - first) * s.a_panel() + p / K::kPair * rows, rows, rows, k, o.a + row * o.a_rs + p * o.a_cs,
+              o.a_rs, o.a_cs);
+    }
+  }
+}
+
+/// The same of B, panels [first, last).
+template <class K>
+void pack_b(const Operands<K>& o, const Blocking<K>& s, int64_t first, int64_t last, typename K::Elem* panels) {
+  constexpr int64_t kNr = Blocking<K>::kNr;
+  for (int64_t p = 0; p < o.k; p += kPackSlice) {
+    const int64_t k = std::min(kPackSlice, o.k - p);
+    for (int64_t j = first; j < last; ++j) {
+      const int64_t column = j * kNr;
+      pack<K>(panels + (j - first) * s.b_panel() + p / K::kPair * kNr, kNr, std::min(kNr, o.n - column), k,
+              o.b + column * o.b_cs + p * o.b_rs, o.b_cs, o.b_rs);
+    }
+  }
 }
 
 /// Rounds rows x columns of sums into C.
@@ -106,7 +137,7 @@ template <class K>
 TileEnd<typename K::Acc> tile_end(const Result<K>& r, typename K::Acc* sums, int64_t ld, int64_t sum_row,
                                   int64_t sum_column, int64_t row, int64_t column, int64_t step) {
   using Acc = typename K::Acc;
-  const Acc kept = step == 0 ? Acc(0) : Acc(1);
+  const Acc kept = step == 0 && !r.raw_kept ? Acc(0) : Acc(1);
   if (r.raw) return {r.raw + row * r.raw_ld + column, r.raw_ld, 1, kept, nullptr};
   if constexpr (std::is_same_v<typename K::Source, Acc>) {
     auto* c = r.c + row * r.ldc + column;
@@ -129,7 +160,7 @@ void multiply_direct(const Operands<K>& o, const Result<K>& r) {
   Elem* packed_a = nullptr;
   if constexpr (!kInPlace) {
     packed_a = static_cast<Elem*>(workspace<0>(s.tiles * s.a_panel() * sizeof(Elem)));
-    for (int64_t t = 0; t < s.tiles; ++t) pack_rows(o, s, t, packed_a + t * s.a_panel());
+    pack_a(o, s, 0, s.tiles, packed_a);
   }
   const int64_t panel_work = o.m * o.k * kNr + 1;
   parallel_for(s.panels, std::max<int64_t>(1, (int64_t{1} << 20) / panel_work), [&](int64_t begin, int64_t end) {
@@ -170,6 +201,14 @@ void multiply_direct(const Operands<K>& o, const Result<K>& r) {
   });
 }
 
+/// Whether tiles read A where it lies: its rows must be contiguous, and those of a tile fall on different cache sets.
+template <class K>
+bool reads_in_place(const Operands<K>& o) {
+  if (!std::is_same_v<typename K::Source, typename K::Elem>) return false;
+  const uint64_t way = static_cast<uint64_t>(o.a_rs) * sizeof(typename K::Elem) % 4096;
+  return o.a_cs == 1 && way >= 128 && way <= 4096 - 128;
+}
+
 /// Packs both operands (in chunks that fit the shared cache), then multiplies block by block.
 template <class K>
 void multiply_packed(const Operands<K>& o, const Result<K>& r) {
@@ -181,25 +220,28 @@ void multiply_packed(const Operands<K>& o, const Result<K>& r) {
   constexpr int64_t kMaxPacked = int64_t{2} << 20;
   const int64_t tile_chunk = std::clamp<int64_t>(kMaxPacked / s.a_panel(), 1, s.tiles);
   const int64_t panel_chunk = std::clamp<int64_t>(kMaxPacked / s.b_panel(), 1, s.panels);
-  Elem* pa = static_cast<Elem*>(workspace<0>(tile_chunk * s.a_panel() * sizeof(Elem)));
+  const bool a_in_place = reads_in_place(o);
+  Elem* pa = a_in_place ? nullptr : static_cast<Elem*>(workspace<0>(tile_chunk * s.a_panel() * sizeof(Elem)));
   Elem* pb = static_cast<Elem*>(workspace<1>(panel_chunk * s.b_panel() * sizeof(Elem)));
 
   for (int64_t panel0 = 0; panel0 < s.panels; panel0 += panel_chunk) {
     for (int64_t tile0 = 0; tile0 < s.tiles; tile0 += tile_chunk) {
       const int64_t tiles = std::min(tile_chunk, s.tiles - tile0);
       const int64_t panels = std::min(panel_chunk, s.panels - panel0);
-      const int64_t packs = tiles + (tile0 == 0 ? panels : 0);
-      parallel_for(packs, std::max<int64_t>(1, 16384 / (o.k * s.mr)), [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          if (i < tiles) {
-            pack_rows(o, s, tile0 + i, pa + i * s.a_panel());
-          } else {
-            const int64_t column = (panel0 + i - tiles) * kNr;
-            pack<K>(pb + (i - tiles) * s.b_panel(), kNr, std::min(kNr, o.n - column), o.k, o.b + column * o.b_cs,
-                    o.b_cs, o.b_rs);
-          }
-        }
-      });
+      const int64_t a_groups = a_in_place ? 0 : (tiles + kPackGroup - 1) / kPackGroup;
+      const int64_t b_groups = tile0 == 0 ? (panels + kPackGroup - 1) / kPackGroup : 0;
+      parallel_for(a_groups + b_groups, std::max<int64_t>(1, 16384 / (o.k * s.mr * kPackGroup)),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t i = begin; i < end; ++i) {
+                       if (i < a_groups) {
+                         const int64_t t = i * kPackGroup;
+                         pack_a(o, s, tile0 + t, tile0 + std::min(tiles, t + kPackGroup), pa + t * s.a_panel());
+                       } else {
+                         const int64_t j = (i - a_groups) * kPackGroup;
+                         pack_b(o, s, panel0 + j, panel0 + std::min(panels, j + kPackGroup), pb + j * s.b_panel());
+                       }
+                     }
+                   });
 
       // Blocks: about 112 x 256 for the L2 cache, smaller where the threads would not have three each.
       int64_t block_tiles = std::min<int64_t>(8, tiles), block_panels = std::min<int64_t>(8, panels);
@@ -226,9 +268,15 @@ void multiply_packed(const Operands<K>& o, const Result<K>& r) {
             const Elem* b = pb + j * s.b_panel() + step * kNr;
             for (int64_t t = t0; t < t1; ++t) {
               const int64_t row = (tile0 + t) * s.mr, rows = std::min(s.mr, o.m - row);
-              tile_fn<K, true>(rows, columns)(
-                  depth, pa + t * s.a_panel() + step * rows, 1, rows, b, kNr, mask,
-                  tile_end<K>(r, sums, ld, (t - t0) * s.mr, (j - j0) * kNr, row, column, step));
+              const auto end = tile_end<K>(r, sums, ld, (t - t0) * s.mr, (j - j0) * kNr, row, column, step);
+              if constexpr (std::is_same_v<typename K::Source, Elem>) {
+                if (a_in_place) {
+                  tile_fn<K, false>(rows, columns)(depth, o.a + row * o.a_rs + step * o.a_cs, o.a_rs, o.a_cs, b, kNr,
+                                                   mask, end);
+                  continue;
+                }
+              }
+              tile_fn<K, true>(rows, columns)(depth, pa + t * s.a_panel() + step * rows, 1, rows, b, kNr, mask, end);
             }
           }
           step += depth;
@@ -246,9 +294,21 @@ void multiply_packed(const Operands<K>& o, const Result<K>& r) {
 template <class K>
 void multiply_whole(const Operands<K>& o, const Result<K>& r) {
   if (o.m <= 2 * K::V::kMr || o.m * o.n * o.k <= 128 * 128 * 64) {
-    multiply_direct<K>(o, r);
-  } else {
-    multiply_packed<K>(o, r);
+    return multiply_direct<K>(o, r);
+  }
+  if (!std::is_same_v<typename K::Source, typename K::Acc> && !r.raw) return multiply_packed<K>(o, r);
+  // Where C can hold partial sums, one block of k after another, so that the packed operands stay in the caches.
+  const int64_t depth = Blocking<K>(o).depth * K::kPair;
+  Result<K> part_result = r;
+  for (int64_t p = 0; p < o.k; p += depth) {
+    Operands<K> part = o;
+    part.a += p * o.a_cs;
+    part.b += p * o.b_rs;
+    part.k = std::min(depth, o.k - p);
+    multiply_packed<K>(part, part_result);
+    part_result.beta = 1;
+    part_result.bias = nullptr;
+    part_result.raw_kept = true;
   }
 }
 

@@ -75,6 +75,10 @@ void tile(int64_t k, const typename K::Elem* a, int64_t a_rs, int64_t a_cs, cons
   Vec sum[MR][NV];
 #pragma GCC unroll 14
   for (int i = 0; i < MR; ++i) {
+    for (int j = 0; j < NV; ++j) __builtin_prefetch(end.c + i * end.ldc + j * L, 1);
+  }
+#pragma GCC unroll 14
+  for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 8
     for (int j = 0; j < NV; ++j) sum[i][j] = V::zero();
   }

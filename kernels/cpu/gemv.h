@@ -27,42 +27,35 @@ struct VectorProduct {
   }
 };
 
-/// Contiguous rows of B: NV vectors of columns, U interleaved chains along k where NV alone would wait for the adder.
-template <class T, int NV, int U>
+/// Contiguous rows of B: eight rows at a time are added to the sums of a few thousand columns, which stay in the L1
+/// cache.
+template <class T>
 void columns_product(const VectorProduct<T>& g, int64_t j0, int64_t count) {
   using V = Simd<T>;
-  constexpr int L = V::kLanes;
-  const auto mask = V::tail(count - (NV - 1) * L);
-  typename V::Vec sum[U][NV];
-  for (auto& row : sum) {
-    for (auto& v : row) v = V::zero();
-  }
-  const T* b = g.b + j0;
-  const T* x = g.x;
-  int64_t p = 0;
-  for (; p + U <= g.k; p += U) {
-#pragma GCC unroll 4
-    for (int u = 0; u < U; ++u) {
-      const auto xv = V::set1(x[u * g.x_stride]);
+  constexpr int L = V::kLanes, R = 8;
+  T* sums = static_cast<T*>(workspace<2>((count + L) * sizeof(T)));
+  for (int64_t j = 0; j < count; j += L) V::store(sums + j, V::zero());
+  for (int64_t p = 0; p < g.k; p += R) {
+    const int64_t rows = std::min<int64_t>(R, g.k - p);
+    const T* b = g.b + p * g.b_rs + j0;
+    typename V::Vec x[R];
+    for (int i = 0; i < R; ++i) x[i] = i < rows ? V::set1(g.x[(p + i) * g.x_stride]) : V::zero();
+    for (int64_t j = 0; j < count; j += L) {
+      const auto mask = V::tail(count - j);
+      auto sum = V::load(sums + j);
+      if (rows == R) {
 #pragma GCC unroll 8
-      for (int i = 0; i < NV - 1; ++i) sum[u][i] = V::fma(xv, V::load(b + u * g.b_rs + i * L), sum[u][i]);
-      sum[u][NV - 1] = V::fma(xv, V::load(b + u * g.b_rs + (NV - 1) * L, mask), sum[u][NV - 1]);
+        for (int i = 0; i < R; ++i) {
+          __builtin_prefetch(b + (R + i) * g.b_rs + j);
+          sum = V::fma(x[i], V::load(b + i * g.b_rs + j, mask), sum);
+        }
+      } else {
+        for (int i = 0; i < rows; ++i) sum = V::fma(x[i], V::load(b + i * g.b_rs + j, mask), sum);
+      }
+      V::store(sums + j, sum);
     }
-    b += U * g.b_rs;
-    x += U * g.x_stride;
   }
-  for (; p < g.k; ++p, b += g.b_rs, x += g.x_stride) {
-    const auto xv = V::set1(*x);
-#pragma GCC unroll 8
-    for (int i = 0; i < NV; ++i) sum[0][i] = V::fma(xv, V::load(b + i * L, i == NV - 1 ? mask : V::tail(L)), sum[0][i]);
-  }
-  T out[NV * L];
-  for (int i = 0; i < NV; ++i) {
-    typename V::Vec total = sum[0][i];
-    for (int u = 1; u < U; ++u) total = V::add(total, sum[u][i]);
-    V::store(out + i * L, total);
-  }
-  for (int64_t j = 0; j < count; ++j) g.put(j0 + j, out[j]);
+  for (int64_t j = 0; j < count; ++j) g.put(j0 + j, sums[j]);
 }
 
 /// Contiguous columns of B and x: NC dot products at once.
@@ -101,12 +94,8 @@ void vector_product(const VectorProduct<T>& given) {
     return std::max<int64_t>(1, 65536 / (g.k * unit + 1)) * unit;
   };
   if (g.b_cs == 1 && g.n > 1) {
-    parallel_for(g.n, grain(8 * L), [&](int64_t begin, int64_t end) {
-      int64_t j = begin;
-      for (; end - j > 7 * L; j += 8 * L) columns_product<T, 8, 1>(g, j, std::min(8 * L, end - j));
-      for (; end - j > L; j += 2 * L) columns_product<T, 2, 4>(g, j, std::min(2 * L, end - j));
-      if (end > j) columns_product<T, 1, 4>(g, j, end - j);
-    });
+    parallel_for(g.n, std::min<int64_t>(2048, grain(8 * L)),
+                 [&](int64_t begin, int64_t end) { columns_product<T>(g, begin, end - begin); });
     return;
   }
   if (g.b_rs == 1 || g.k == 1) {
