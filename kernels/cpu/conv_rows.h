@@ -2,68 +2,12 @@
 // Moving convolution operands between user layouts and the packed forms of conv_tiles.h.
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
-#include "core/half.h"
+#include "kernels/cpu/copy_matrix.h"
 #include "kernels/cpu/scratch.h"
-#include "kernels/cpu/vec.h"
 
 namespace weft::cpu::conv {
-
-template <class T, class S>
-inline T widen(S x) {
-  if constexpr (std::is_same_v<S, BFloat16> || std::is_same_v<S, Half>) {
-    return to_float(x);
-  } else {
-    return static_cast<T>(x);
-  }
-}
-template <class S, class T>
-inline S narrow(T x) {
-  if constexpr (std::is_same_v<S, BFloat16>) return to_bf16(x);
-  if constexpr (std::is_same_v<S, Half>) return to_f16(x);
-  if constexpr (std::is_arithmetic_v<S>) return static_cast<S>(x);
-}
-
-/// A matrix element (i, j) at data[i * row + j * col].
-template <class S>
-struct Matrix {
-  S* data;
-  int64_t row, col;
-};
-
-/// out(i, j) = in(i, j) with conversion, for any strides; fast where one side is contiguous along j or transposed.
-template <class T, class S>
-void copy_matrix(Matrix<const S> in, Matrix<T> out, int64_t rows, int64_t cols) {
-  if constexpr (std::is_same_v<T, S>) {
-    if (in.col == 1 && out.col == 1) {
-      for (int64_t i = 0; i < rows; ++i) std::copy_n(in.data + i * in.row, cols, out.data + i * out.row);
-      return;
-    }
-    if (in.col == 1 && out.row == 1) return transpose(in.data, in.row, out.data, out.col, rows, cols);
-    if (in.row == 1 && out.col == 1) return transpose(in.data, in.col, out.data, out.row, cols, rows);
-  }
-  if (out.col != 1 && out.row == 1) {
-    for (int64_t j = 0; j < cols; ++j)
-      for (int64_t i = 0; i < rows; ++i) {
-        const S x = in.data[i * in.row + j * in.col];
-        if constexpr (sizeof(T) >= sizeof(S))
-          out.data[i + j * out.col] = widen<T>(x);
-        else
-          out.data[i + j * out.col] = narrow<T>(x);
-      }
-    return;
-  }
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < cols; ++j) {
-      const S x = in.data[i * in.row + j * in.col];
-      if constexpr (sizeof(T) >= sizeof(S))
-        out.data[i * out.row + j * out.col] = widen<T>(x);
-      else
-        out.data[i * out.row + j * out.col] = narrow<T>(x);
-    }
-}
 
 /// How the columns of an input row are packed: column `first + residue[r] + step * j` is element j of residue r.
 /// Columns outside [0, size) are zero.

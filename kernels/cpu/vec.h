@@ -85,6 +85,10 @@ inline Vec<T> interleave(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
   return __builtin_shufflevector(a, b,
                                  ((I & kStep) ? (n + int(I) - (kOdd ? 0 : kStep)) : (int(I) + (kOdd ? kStep : 0)))...);
 }
+template <class T, size_t... I>
+inline Vec<T> even(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
+  return __builtin_shufflevector(a, b, int(2 * I)...);
+}
 template <class T, int kStep>
 inline void transpose_step(Vec<T>* r) {
   constexpr int n = kLanes<T>;
@@ -99,6 +103,13 @@ inline void transpose_step(Vec<T>* r) {
   if constexpr (kStep > 1) transpose_step<T, kStep / 2>(r);
 }
 }  // namespace detail
+
+/// a0 a2 a4 ... b0 b2 b4 ...
+template <class V>
+inline V even(V a, V b) {
+  using T = std::remove_reference_t<decltype(a[0])>;
+  return detail::even<T>(a, b, std::make_index_sequence<kLanes<T>>{});
+}
 
 /// Transposes a square of kLanes<T> registers in place.
 template <class T>
