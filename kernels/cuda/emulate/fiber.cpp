@@ -5,6 +5,7 @@
 #include "core/error.h"
 
 #ifdef WEFT_FIBER_ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -38,6 +39,9 @@ namespace weft::cuda::emulate {
 void prepare(Fiber& fiber, char* stack, size_t stack_size, void (*entry)()) {
   fiber.stack = stack;
   fiber.stack_size = stack_size;
+#ifdef WEFT_FIBER_ASAN
+  __asan_unpoison_memory_region(stack, stack_size);  // frames of a fiber that was left for good
+#endif
   void** top = reinterpret_cast<void**>(stack + stack_size);  // 16-byte aligned
   top[-1] = nullptr;                                          // the entry's return address: ends a backtrace
   top[-2] = reinterpret_cast<void*>(entry);
