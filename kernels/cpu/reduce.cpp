@@ -1,0 +1,193 @@
+#include "core/ops/reduce.h"
+
+#include <cstring>
+#include <vector>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/reduction_order.h"
+#include "kernels/cpu/reduce_plan.h"
+#include "kernels/cpu/vec.h"
+
+namespace weft::cpu {
+namespace {
+
+namespace r = reduction;
+
+constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
+constexpr int kTile = 64;          // columns side by side
+
+template <class T>
+using Vector = weft::cpu::Vec<T>;
+template <class Acc, class V>
+inline V combine(r::Sum<Acc>, V a, V b) {
+  return a + b;
+}
+template <class Acc, class V>
+inline V combine(r::Product<Acc>, V a, V b) {
+  return a * b;
+}
+template <class Acc, class V>
+inline V combine(r::Max<Acc>, V a, V b) {
+  return (a > b) | (a != a) ? a : b;
+}
+template <class Acc, class V>
+inline V combine(r::Min<Acc>, V a, V b) {
+  return (a < b) | (a != a) ? a : b;
+}
+
+// reduction::block of elements side by side, the lanes in registers.
+template <class Combine, class Acc>
+Acc block(const Acc* p, int64_t n) {
+  if (n < r::kLanes) return r::block<Combine, Acc>(n, [p](int64_t i) { return p[i]; });
+  constexpr int kParts = r::kLanes / kLanes<Acc>;
+  Vector<Acc> lane[kParts];
+  for (int k = 0; k < kParts; ++k) lane[k] = splat<Acc>(Combine::identity());
+  int64_t i = 0;
+  for (; i + r::kLanes <= n; i += r::kLanes)
+    for (int k = 0; k < kParts; ++k) lane[k] = combine(Combine{}, lane[k], load(p + i + k * kLanes<Acc>));
+  Acc lanes[r::kLanes];
+  for (int k = 0; k < kParts; ++k) store(lanes + k * kLanes<Acc>, lane[k]);
+  r::fill_lanes<Combine>(lanes, n - i, [p, i](int64_t j) { return p[i + j]; });
+  return r::tree<Combine>(lanes);
+}
+
+template <class Combine, class Acc>
+void by_rows(const ReducePlan& p, Acc* out) {
+  const Acc* base = reinterpret_cast<const Acc*>(p.base);
+  const bool direct = p.rows_direct();
+  const int64_t blocks = r::block_count(p.n);
+  if (direct && p.n < r::kLanes && p.kept_sizes.size() == 1) {
+    const int64_t step = p.kept_strides[0];
+    return parallel_for(p.results, kGrain / p.n, [&](int64_t begin, int64_t end) {
+      const Acc* x = base + begin * step;
+      r::rows<Combine, Acc>(
+          end - begin, p.n, [=](int64_t row, int64_t i) { return x[row * step + i]; },
+          [=](int64_t row, Acc value) { out[begin + row] = value; });
+    });
+  }
+  std::vector<Acc> partial(blocks > 1 ? static_cast<size_t>(p.results * blocks) : 0);
+  Acc* to = blocks > 1 ? partial.data() : out;
+  parallel_for(p.results * blocks, std::max<int64_t>(1, kGrain / std::min(p.n, r::kBlock)), [&](int64_t begin, int64_t end) {
+    Acc staged[r::kBlock];
+    for (int64_t u = begin; u < end; ++u) {
+      int64_t result = u / blocks, first = u % blocks * r::kBlock, count = std::min(r::kBlock, p.n - first);
+      int64_t kept = ReducePlan::offset_of(p.kept_sizes, p.kept_strides, result);
+      if (direct) {
+        to[u] = block<Combine>(base + kept + first, count);
+      } else {
+        p.gather(staged, kept, first, count);
+        to[u] = block<Combine>(staged, count);
+      }
+    }
+  });
+  if (blocks > 1)
+    parallel_for(p.results, std::max<int64_t>(1, kGrain / blocks), [&](int64_t begin, int64_t end) {
+      for (int64_t k = begin; k < end; ++k) out[k] = block<Combine>(to + k * blocks, blocks);
+    });
+}
+
+template <class Combine, class Acc>
+void by_columns(const ReducePlan& p, Acc* out) {
+  const Acc* base = reinterpret_cast<const Acc*>(p.base);
+  const bool direct = p.plain() && p.reduced_sizes.size() == 1;
+  const int64_t step = p.reduced_strides[0];
+  const int64_t blocks = r::block_count(p.n), width = p.kept_sizes.back(), tiles = (width + kTile - 1) / kTile;
+  const int64_t outer = p.results / width;
+  std::vector<Acc> partial(blocks > 1 ? static_cast<size_t>(blocks * p.results) : 0);
+  // Unit: a tile of columns, one block of their elements; partial[block][result].
+  const int64_t cost = std::min(p.n, r::kBlock) * std::min<int64_t>(width, kTile);
+  parallel_for(outer * blocks * tiles, std::max<int64_t>(1, kGrain / cost), [&](int64_t begin, int64_t end) {
+    Acc lanes[r::kLanes * kTile];
+    std::vector<Acc> staged(direct ? 0 : static_cast<size_t>(std::min(p.n, r::kBlock) * kTile));
+    for (int64_t u = begin; u < end; ++u) {
+      int64_t tile = u % tiles, b = u / tiles % blocks, o = u / tiles / blocks;
+      int64_t column = tile * kTile, first = b * r::kBlock, count = std::min(r::kBlock, p.n - first);
+      int columns = static_cast<int>(std::min<int64_t>(kTile, width - column));
+      int64_t kept = ReducePlan::offset_of(p.kept_sizes, p.kept_strides, o * width) + column;
+      const Acc* x = base + kept + first * step;
+      int64_t stride = step;
+      if (!direct) {
+        p.gather_columns(staged.data(), kept, first, count, columns, kTile);
+        x = staged.data();
+        stride = kTile;
+      }
+      auto at = [=](int64_t i, int c) { return x[i * stride + c]; };
+      if (columns == kTile) r::block_of_columns<Combine, kTile>(lanes, count, kTile, at);
+      else r::block_of_columns<Combine, kTile>(lanes, count, columns, at);
+      Acc* to = (blocks > 1 ? partial.data() + b * p.results : out) + o * width + column;
+      std::memcpy(to, lanes, static_cast<size_t>(columns) * sizeof(Acc));
+    }
+  });
+  if (blocks == 1) return;
+  const Acc* results = partial.data();
+  const int64_t all = p.results;
+  parallel_for(all, std::max<int64_t>(kTile, kGrain / blocks), [&](int64_t begin, int64_t end) {
+    Acc lanes[r::kLanes * kTile];
+    for (int64_t c = begin; c < end; c += kTile) {
+      int columns = static_cast<int>(std::min<int64_t>(kTile, end - c));
+      r::block_of_columns<Combine, kTile>(lanes, blocks, columns, [=](int64_t i, int k) { return results[i * all + c + k]; });
+      std::memcpy(out + c, lanes, static_cast<size_t>(columns) * sizeof(Acc));
+    }
+  });
+}
+
+template <class Combine, class Acc>
+void run(const Tensor& x, const Tensor& out, unsigned mask, DType acc, Prepare prepare, double divisor) {
+  const bool staged = out.dtype() != acc;
+  const int64_t results = out.numel();
+  if (results == 0) return;
+  Acc few[16];
+  std::vector<Acc> many(staged && results > 16 ? static_cast<size_t>(results) : 0);
+  Acc* to = !staged ? static_cast<Acc*>(out.data_ptr()) : results > 16 ? many.data() : few;
+  if (x.numel() == 0) {
+    std::fill(to, to + results, Combine::identity());
+  } else if (results == 1 && x.impl()->contiguous && x.dtype() == acc && prepare == Prepare::none && x.numel() <= r::kBlock) {
+    to[0] = block<Combine>(static_cast<const Acc*>(x.data_ptr()), x.numel());
+  } else {
+    ReducePlan plan(x, mask, acc, prepare);
+    if (plan.by_columns()) by_columns<Combine>(plan, to);
+    else by_rows<Combine>(plan, to);
+  }
+  if constexpr (!std::is_same_v<Acc, int64_t>)
+    if (divisor != 1.0)
+      for (int64_t i = 0; i < results; ++i) to[i] /= static_cast<Acc>(divisor);
+  if (staged) converter(out.dtype(), acc)(out.data_ptr(), 1, to, 1, results);
+}
+
+template <template <class> class Combine>
+void reduce(const OpCall& c, DType acc, Prepare prepare) {
+  const auto& a = c.as<ReduceAttrs>();
+  if (acc == DType::f32) run<Combine<float>, float>(c.in[0], c.out[0], a.mask, acc, prepare, a.divisor);
+  else if (acc == DType::f64) run<Combine<double>, double>(c.in[0], c.out[0], a.mask, acc, prepare, a.divisor);
+  else run<Combine<int64_t>, int64_t>(c.in[0], c.out[0], a.mask, acc, prepare, 1.0);
+}
+
+// Bytes that hold `value` somewhere.
+bool found(const Tensor& x, int value) { return std::memchr(x.data_ptr(), value, x.nbytes()) != nullptr; }
+
+template <template <class> class Combine>
+void truth(const OpCall& c, bool any) {
+  const Tensor& x = c.in[0];
+  if (x.dtype() == DType::bool_ && x.impl()->contiguous && c.out[0].numel() == 1 && x.numel() > 0) {
+    *static_cast<uint8_t*>(c.out[0].data_ptr()) = any ? found(x, 1) : !found(x, 0);
+    return;
+  }
+  // Of no elements: any is false, all is true.
+  if (x.numel() == 0) {
+    std::memset(c.out[0].data_ptr(), any ? 0 : 1, c.out[0].nbytes());
+    return;
+  }
+  reduce<Combine>(c, DType::i64, Prepare::truth);
+}
+
+}  // namespace
+
+void reduce_sum(const OpCall& c) { reduce<r::Sum>(c, accumulator(c.out[0].dtype()), Prepare::none); }
+void reduce_prod(const OpCall& c) { reduce<r::Product>(c, accumulator(c.out[0].dtype()), Prepare::none); }
+void reduce_max(const OpCall& c) { reduce<r::Max>(c, accumulator(c.out[0].dtype()), Prepare::none); }
+void reduce_min(const OpCall& c) { reduce<r::Min>(c, accumulator(c.out[0].dtype()), Prepare::none); }
+void reduce_any(const OpCall& c) { truth<r::Max>(c, true); }
+void reduce_all(const OpCall& c) { truth<r::Min>(c, false); }
+
+}  // namespace weft::cpu
