@@ -39,7 +39,6 @@ void* workspace(size_t bytes) {
 }
 
 inline constexpr int64_t kPackSlice = 64;  // of k
-inline constexpr int64_t kPackGroup = 4;   // tiles or panels packed together
 
 /// The operands with their types.
 template <class K>
@@ -228,27 +227,29 @@ void multiply_packed(const Operands<K>& o, const Result<K>& r) {
     for (int64_t tile0 = 0; tile0 < s.tiles; tile0 += tile_chunk) {
       const int64_t tiles = std::min(tile_chunk, s.tiles - tile0);
       const int64_t panels = std::min(panel_chunk, s.panels - panel0);
-      const int64_t a_groups = a_in_place ? 0 : (tiles + kPackGroup - 1) / kPackGroup;
-      const int64_t b_groups = tile0 == 0 ? (panels + kPackGroup - 1) / kPackGroup : 0;
-      parallel_for(a_groups + b_groups, std::max<int64_t>(1, 16384 / (o.k * s.mr * kPackGroup)),
+      const int64_t group = std::clamp<int64_t>((tiles + panels) / (4 * num_threads()), 1, 4);
+      const int64_t a_groups = a_in_place ? 0 : (tiles + group - 1) / group;
+      const int64_t b_groups = tile0 == 0 ? (panels + group - 1) / group : 0;
+      const auto pack_group = [&](int64_t i) {
+        if (i < a_groups) {
+          const int64_t t = i * group;
+          pack_a(o, s, tile0 + t, tile0 + std::min(tiles, t + group), pa + t * s.a_panel());
+        } else {
+          const int64_t j = (i - a_groups) * group;
+          pack_b(o, s, panel0 + j, panel0 + std::min(panels, j + group), pb + j * s.b_panel());
+        }
+      };
+      parallel_for(a_groups + b_groups, std::max<int64_t>(1, 32768 / (o.k * s.mr * group)),
                    [&](int64_t begin, int64_t end) {
-                     for (int64_t i = begin; i < end; ++i) {
-                       if (i < a_groups) {
-                         const int64_t t = i * kPackGroup;
-                         pack_a(o, s, tile0 + t, tile0 + std::min(tiles, t + kPackGroup), pa + t * s.a_panel());
-                       } else {
-                         const int64_t j = (i - a_groups) * kPackGroup;
-                         pack_b(o, s, panel0 + j, panel0 + std::min(panels, j + kPackGroup), pb + j * s.b_panel());
-                       }
-                     }
+                     for (int64_t i = begin; i < end; ++i) pack_group(i);
                    });
 
-      // Blocks: about 112 x 256 for the L2 cache, smaller where the threads would not have three each.
+      // Blocks: about 112 x 256 for the L2 cache, smaller where the threads would not have six each.
       int64_t block_tiles = std::min<int64_t>(8, tiles), block_panels = std::min<int64_t>(8, panels);
       const auto blocks_of = [&] {
         return ((tiles + block_tiles - 1) / block_tiles) * ((panels + block_panels - 1) / block_panels);
       };
-      while (blocks_of() < 3 * num_threads() && block_tiles * block_panels > 1) {
+      while (blocks_of() < 6 * num_threads() && block_tiles * block_panels > 1) {
         int64_t& larger = block_panels >= block_tiles ? block_panels : block_tiles;
         larger = (larger + 1) / 2;
       }

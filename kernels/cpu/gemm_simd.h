@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/half.h"
+
 #if defined(__AVX512F__) || defined(__AVX2__)
 // g++ 12 warns of its own _mm512_undefined_epi32 (GCC bug 105593).
 #pragma GCC diagnostic push
@@ -135,42 +137,10 @@ T lane_sum(typename Simd<T>::Vec v) {
   return lanes[0];
 }
 
-inline float bf16_to_float(uint16_t x) { return __builtin_bit_cast(float, static_cast<uint32_t>(x) << 16); }
-
-inline uint16_t float_to_bf16(float x) {
-  const uint32_t bits = __builtin_bit_cast(uint32_t, x);
-  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  return static_cast<uint16_t>(x != x ? 0x7fc0 : rounded);
-}
-
-inline float f16_to_float(uint16_t x) {
-#if defined(__F16C__)
-  return _cvtsh_ss(x);
-#else
-  const uint32_t sign = static_cast<uint32_t>(x & 0x8000) << 16, rest = x & 0x7fff;
-  if (rest >= 0x7c00) return __builtin_bit_cast(float, sign | 0x7f800000 | (rest & 0x3ff) << 13);
-  // The exponent is moved by a product: exact, denormals included.
-  const float magnitude = __builtin_bit_cast(float, rest << 13) * 0x1p112f;
-  return __builtin_bit_cast(float, sign | __builtin_bit_cast(uint32_t, magnitude));
-#endif
-}
-
-inline uint16_t float_to_f16(float x) {
-#if defined(__F16C__)
-  return static_cast<uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), 0)));
-#else
-  const uint32_t bits = __builtin_bit_cast(uint32_t, x), sign = bits >> 16 & 0x8000;
-  uint32_t rest = bits & 0x7fffffff;
-  if (rest > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);
-  if (rest >= 0x477ff000) return static_cast<uint16_t>(sign | 0x7c00);
-  if (rest < 0x38800000) {  // denormal in f16: let an addition round at the right bit
-    const float shifted = __builtin_bit_cast(float, rest) + 0.5f;
-    return static_cast<uint16_t>(sign | (__builtin_bit_cast(uint32_t, shifted) - 0x3f000000));
-  }
-  rest += 0xfff + (rest >> 13 & 1) - (112u << 23);
-  return static_cast<uint16_t>(sign | rest >> 13);
-#endif
-}
+inline float bf16_to_float(uint16_t x) { return to_float(BFloat16{x}); }
+inline uint16_t float_to_bf16(float x) { return to_bf16(x).bits; }
+inline float f16_to_float(uint16_t x) { return to_float(Half{x}); }
+inline uint16_t float_to_f16(float x) { return to_f16(x).bits; }
 
 }  // namespace
 }  // namespace weft::kernels
