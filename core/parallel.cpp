@@ -7,12 +7,12 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
-#include <stdexcept>
-#include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "core/error.h"
 
 namespace weft {
 namespace {
@@ -178,8 +178,8 @@ Pool& pool() {
 int num_threads() { return thread_count().load(std::memory_order_relaxed); }
 
 void set_num_threads(int n) {
-  if (n < 1) throw std::invalid_argument("set_num_threads: the number must be at least 1; got " + std::to_string(n));
-  if (tls_in_region) throw std::logic_error("set_num_threads: called inside a parallel region; call it outside");
+  WEFT_CHECK(n >= 1, "set_num_threads: the number must be at least 1; got {}", n);
+  WEFT_CHECK(!tls_in_region, "set_num_threads: called inside a parallel region; call it outside");
   pool().resize(std::min(n, kMaxThreads));
 }
 

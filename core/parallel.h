@@ -11,8 +11,8 @@ namespace weft {
 // positive number, else the number of CPUs in the affinity mask of the process.
 int num_threads();
 
-// Sets num_threads() for the whole process (at::set_num_threads). Throws std::invalid_argument for n < 1 and
-// std::logic_error inside a parallel region.
+// Sets num_threads() for the whole process (at::set_num_threads). Throws Error for n < 1 and inside a
+// parallel region.
 void set_num_threads(int n);
 
 // True inside a piece of a parallel_for that runs on several threads: a nested one then runs on its own thread.

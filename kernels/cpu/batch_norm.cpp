@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <stdexcept>
 #include <vector>
 
+#include "core/error.h"
 #include "core/parallel.h"
 #include "kernels/cpu/copy_matrix.h"
 #include "kernels/cpu/scratch.h"
@@ -257,7 +257,7 @@ void with_storage(DType t, F body) {
     case DType::f16:
       return body(Half{});
     default:
-      throw std::invalid_argument("batch norm: no kernel for this dtype");
+      WEFT_FAIL("batch norm: no kernel for {}; convert x to a float dtype", t);
   }
 }
 

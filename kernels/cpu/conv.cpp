@@ -1,8 +1,8 @@
 #include "kernels/cpu/conv.h"
 
 #include <limits>
-#include <stdexcept>
 
+#include "core/error.h"
 #include "kernels/cpu/conv_correlate.h"
 #include "kernels/cpu/conv_engines.h"
 
@@ -91,7 +91,7 @@ void correlate(const Correlation& r, const void* x, const void* w, const void* b
     case DType::i64:
       return correlate_i64(r, x, w, bias, y);
     default:
-      throw std::invalid_argument("convolution: no kernel for this dtype");
+      WEFT_FAIL("convolution: no kernel for {}; convert the tensors to a float dtype", r.c.dtype);
   }
 }
 
@@ -118,7 +118,7 @@ void conv_weight_gradient(const Conv& c, const void* x, const void* dy, void* dw
     case DType::f16:
       return conv::weight_gradient_f16(c, x, dy, dw, db);
     default:
-      throw std::invalid_argument("convolution weight gradient: no kernel for this dtype");
+      WEFT_FAIL("convolution: no weight gradient for {}; convert the tensors to a float dtype", c.dtype);
   }
 }
 

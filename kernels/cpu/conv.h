@@ -11,7 +11,7 @@ namespace weft::cpu {
 /// kernel 1, stride and dilation 1, padding 0. Strides are in elements, any layout; channels-last and plain NCHW are
 /// both fast.
 ///   x [batch, cin, ...], w [cout, cin / groups, ...], y [batch, cout, ...], bias [cout].
-/// dtype (of all tensors): f32 f64 bf16 f16; forward and data gradient also i64; std::invalid_argument for others. bf16
+/// dtype (of all tensors): f32 f64 bf16 f16; forward and data gradient also i64; Error for others. bf16
 /// and f16 add up in f32. Results do not depend on the number of threads, nor (each output element) on the layouts.
 struct Conv {
   DType dtype = DType::f32;

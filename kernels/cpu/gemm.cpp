@@ -1,8 +1,8 @@
 #include "kernels/cpu/gemm.h"
 
 #include <algorithm>
-#include <stdexcept>
 
+#include "core/error.h"
 #include "core/parallel.h"
 #include "kernels/cpu/gemm_impl.h"
 
@@ -21,7 +21,7 @@ void gemm(const Gemm& g) {
     case DType::f16:
       return gemm_f16(g);
     case DType::bool_:
-      throw std::invalid_argument("gemm: bool has no products; got bool operands; cast them first");
+      WEFT_FAIL("gemm: bool has no products; got bool operands; convert them first");
     default:
       return gemm_integer(g);
   }

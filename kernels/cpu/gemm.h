@@ -9,7 +9,7 @@ namespace weft::kernels {
 ///
 /// A and B have any row and column strides (in elements; transposed, stepped, broadcast with 0); C is row-major with
 /// row stride ldc >= n and overlaps neither A nor B. beta == 0 never reads C; bias may be null, and is read once a row.
-/// All dtypes but bool (std::invalid_argument). f32 and f64 accumulate in their own type, bf16 and f16 in f32 with one
+/// All dtypes but bool (Error). f32 and f64 accumulate in their own type, bf16 and f16 in f32 with one
 /// rounding at the end; integers wrap, and alpha and beta are truncated to int64.
 ///
 /// Bits: a function of (m, n, k, dtype, the strides, the instruction set), never of the number of threads. With

@@ -4,9 +4,9 @@
 
 #include <cstdlib>
 #include <memory>
-#include <new>
 #include <type_traits>
 
+#include "core/error.h"
 #include "core/parallel.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemm_tile.h"
@@ -29,7 +29,7 @@ void* workspace(size_t bytes) {
     constexpr size_t kHuge = size_t{2} << 20;
     const size_t page = bytes > kHuge / 2 ? kHuge : 4096, rounded = (bytes + page - 1) / page * page;
     memory.reset(std::aligned_alloc(page, rounded));
-    if (!memory) throw std::bad_alloc();
+    WEFT_CHECK(memory, "gemm: out of memory; {} bytes of scratch memory were asked for", rounded);
 #if defined(MADV_HUGEPAGE)
     if (page == kHuge) madvise(memory.get(), rounded, MADV_HUGEPAGE);  // fewer address translations; may fail
 #endif

@@ -1,8 +1,8 @@
 #include "kernels/cpu/pool.h"
 
 #include <limits>
-#include <stdexcept>
 
+#include "core/error.h"
 #include "kernels/cpu/pool_lines.h"
 
 namespace weft::cpu {
@@ -256,14 +256,14 @@ void with_storage(DType t, bool integers, F body) {
       default:
         break;
     }
-  throw std::invalid_argument("pooling: no kernel for this dtype");
+  WEFT_FAIL("pooling: no kernel for {}; convert x to a number dtype", t);
 }
 
 }  // namespace
 
 void max_pool_forward(const Pool& p, const void* x, void* y, int64_t* index) {
-  if (p.axis[0].size * p.axis[1].size * p.axis[2].size > std::numeric_limits<int32_t>::max())
-    throw std::invalid_argument("max pooling: a plane of 2^31 or more elements");
+  WEFT_CHECK(p.axis[0].size * p.axis[1].size * p.axis[2].size <= std::numeric_limits<int32_t>::max(),
+             "max pooling: a plane of 2^31 or more elements; pool parts of it");
   with_storage(p.dtype, true, [&](auto s) { max_forward<decltype(s)>(p, x, y, index); });
 }
 void max_pool_backward(const Pool& p, const void* dy, const int64_t* index, void* dx) {

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/error.h"
 #include "tests/catch.h"
 
 using weft::parallel_for;
@@ -110,7 +111,7 @@ TEST_CASE("parallel_for: several calling threads at once") {
 }
 
 TEST_CASE("set_num_threads refuses nonsense") {
-  REQUIRE_THROWS_AS(weft::set_num_threads(0), std::invalid_argument);
+  REQUIRE_THROWS_AS(weft::set_num_threads(0), weft::Error);
   Threads guard(2);
-  REQUIRE_THROWS_AS(parallel_for(64, 1, [](int64_t, int64_t) { weft::set_num_threads(2); }), std::logic_error);
+  REQUIRE_THROWS_AS(parallel_for(64, 1, [](int64_t, int64_t) { weft::set_num_threads(2); }), weft::Error);
 }
