@@ -9,19 +9,31 @@ weft_fail() {
   exit 1
 }
 
+# The compiler to use: $CXX, else g++, else (where g++ is older than 12) g++-12, whether installed or not.
+weft_compiler() {
+  local version
+  if [ -n "${CXX:-}" ]; then
+    echo "$CXX"
+    return
+  fi
+  version=$(g++ -dumpversion 2>/dev/null || true)
+  if [ -z "$version" ] || [ "${version%%.*}" -ge 12 ]; then echo g++; else echo g++-12; fi
+}
+
 # Prints the Debian packages that give what is missing. Commands and headers are looked for, not packages, so that
 # machines with their own toolchain need nothing. $1: program, or tests (which need more).
 weft_missing() {
   command -v cmake >/dev/null || echo cmake
   command -v ninja >/dev/null || echo ninja-build
   [ "$1" = program ] || command -v python3 >/dev/null || echo python3
-  local compiler=${CXX:-g++} headers="zlib.h:zlib1g-dev"
+  local compiler headers="zlib.h:zlib1g-dev"
+  compiler=$(weft_compiler)
   if [ ! -d "$weft_root/vendor" ]; then
     headers+=" fmt/core.h:libfmt-dev nlohmann/json.hpp:nlohmann-json3-dev CLI/CLI.hpp:libcli11-dev Eigen/Core:libeigen3-dev"
     [ "$1" = program ] || headers+=" catch2:catch2"
   fi
-  if ! command -v "$compiler" >/dev/null; then
-    [ -n "${CXX:-}" ] || echo g++
+  if ! command -v "${compiler%% *}" >/dev/null; then
+    echo "$compiler"
     local entry
     for entry in $headers; do echo "${entry#*:}"; done
     return
@@ -33,11 +45,13 @@ weft_missing() {
     [ "$name" = Eigen/Core ] && test+=" || __has_include(<eigen3/Eigen/Core>)"
     text+="#if !($test)"$'\n'"missing $package"$'\n'"#endif"$'\n'
   done
-  "$compiler" -std=c++20 -E -P -x c++ - <<<"$text" 2>/dev/null | sed -n 's/^missing //p' | tr -d ' '
+  # shellcheck disable=SC2086  # CXX may be "ccache g++"
+  $compiler -std=c++20 -E -P -x c++ - <<<"$text" 2>/dev/null | sed -n 's/^missing //p' | tr -d ' '
 }
 
 weft_install() {
   local missing optional="ccache libdnnl-dev" sudo=""
+  [ -z "${CXX:-}" ] || command -v "${CXX%% *}" >/dev/null || weft_fail "CXX is '$CXX', and there is no such command"
   missing=$(weft_missing "$1" | sort -u | tr '\n' ' ')
   [ -n "$missing" ] || return 0
   command -v apt-get >/dev/null ||
@@ -66,20 +80,6 @@ weft_install() {
   [ -z "$missing" ] || weft_fail "still missing after installing: $missing"
 }
 
-# The compiler to configure with: $CXX, else g++, else (where g++ is too old) g++-12.
-weft_compiler() {
-  local version
-  [ -z "${CXX:-}" ] || { echo "$CXX"; return; }
-  version=$(g++ -dumpversion)
-  if [ "${version%%.*}" -ge 12 ]; then
-    echo g++
-  elif command -v g++-12 >/dev/null; then
-    echo g++-12
-  else
-    weft_fail "g++ $version is too old: install g++-12 (apt-get install g++-12), or set CXX to g++ >= 12 or clang >= 14"
-  fi
-}
-
 # weft_configure FOLDER program|tests CMAKE_ARGS...: configures once, and again when the arguments change.
 weft_configure() {
   local folder=$1 needs=$2 wanted have options=()
@@ -88,7 +88,7 @@ weft_configure() {
   have=$(cat "$folder/.weft_arguments" 2>/dev/null || true)
   if [ -f "$folder/build.ninja" ] && { [ "$have" = "$needs $wanted" ] || [ "$have" = "tests $wanted" ]; }; then return; fi
   [ "$needs" = tests ] && options=(-DWEFT_BUILD_TESTS=ON) || options=(-DWEFT_BUILD_TESTS=OFF)
-  [ -f "$folder/CMakeCache.txt" ] || options+=(-DCMAKE_CXX_COMPILER="$(weft_compiler)")
+  [ -n "${CXX:-}" ] || [ -f "$folder/CMakeCache.txt" ] || options+=(-DCMAKE_CXX_COMPILER="$(weft_compiler)")
   [ ! -d "$weft_root/vendor" ] || options+=(-DWEFT_VENDOR="$weft_root/vendor")
   mkdir -p "$folder" || weft_fail "cannot create the build folder $folder; set WEFT_BUILD_DIR to a writable one"
   # shellcheck disable=SC2086  # WEFT_CMAKE_ARGS is a list
