@@ -69,6 +69,7 @@ Node* accumulator(const Tensor& leaf) {
   std::lock_guard lock(accumulator_mutex);
   if (m.accumulator && try_retain(m.accumulator)) return m.accumulator;
   Node* n = Node::create(&kAccumulator, &kAccumulate, 0, 1, 0, sizeof(Tensor));
+  n->sequence = 0;  // made while its first consumer is recorded: a leaf has to wait for all of them
   new (n->attrs_) Tensor(leaf);
   n->outputs[0] = {leaf.sizes(), leaf.dtype(), leaf.device()};
   m.accumulator = n;
