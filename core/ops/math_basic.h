@@ -2,10 +2,11 @@
 
 // Words that are exact or correctly rounded: comparison, rounding, remainder and integer arithmetic. See math.h.
 
+// Always inlined: one word left as a call keeps its whole loop scalar.
 #ifdef __CUDACC__
-#define WEFT_FN __host__ __device__ inline
+#define WEFT_FN __host__ __device__ __forceinline__
 #else
-#define WEFT_FN inline
+#define WEFT_FN __attribute__((always_inline)) inline
 #endif
 
 namespace weft::math {
@@ -78,8 +79,14 @@ WEFT_FN float fmin(float a, float b) { return where((a < b) | (b != b), a, b); }
 WEFT_FN double fmin(double a, double b) { return where((a < b) | (b != b), a, b); }
 WEFT_FN i64 fmin(i64 a, i64 b) { return a < b ? a : b; }
 // min(max(x, low), high); a NaN anywhere wins.
-WEFT_FN float clamp(float x, float low, float high) { return min(max(x, low), high); }
-WEFT_FN double clamp(double x, double low, double high) { return min(max(x, low), high); }
+template <class T>
+WEFT_FN T clamp_text(T x, T low, T high) {
+  T y = where(x < low, low, x);
+  y = where(y > high, high, y);
+  return where((low != low) | (high != high), low + high, y);
+}
+WEFT_FN float clamp(float x, float low, float high) { return clamp_text(x, low, high); }
+WEFT_FN double clamp(double x, double low, double high) { return clamp_text(x, low, high); }
 WEFT_FN i64 clamp(i64 x, i64 low, i64 high) { return min(max(x, low), high); }
 
 #ifdef __CUDA_ARCH__

@@ -1,8 +1,8 @@
 #pragma once
 
-#include "core/ops/math_basic.h"
+#include "core/ops/math_log.h"
 
-// Words made of other words. Templates, so that a Tensor carrier shares the text. Included by math.h, after the words.
+// Words made of other words. Templates, so that a Tensor carrier shares the text.
 namespace weft::math {
 
 WEFT_FN float zeros_like(float) { return 0.0f; }

@@ -316,7 +316,8 @@ struct Logit : Pointwise<1, 3> {
   static constexpr unsigned needs[1] = {kA};
   template <class T>
   WEFT_FN static T forward(T x, T low, T high, T) {
-    T z = min(max(x, low), high);
+    T z = where(x < low, low, x);
+    z = where(z > high, high, z);
     return log(z / (T(1) - z));
   }
   template <class T>
