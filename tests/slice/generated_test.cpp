@@ -4,7 +4,9 @@
 #include <type_traits>
 
 #include "core/parallel.h"
+#include "core/pointwise.h"
 #include "tests/catch.h"
+#include "tests/slice/eager.h"
 #include "tests/slice/library.h"
 #include "tests/slice/loops.h"
 #include "tests/slice/program.h"
@@ -15,7 +17,6 @@ namespace {
 
 using namespace weft;
 using slice::i64;
-using slice::Loop;
 
 template <class F>
 double best_ns_per_element(size_t n, F f) {
@@ -28,20 +29,29 @@ double best_ns_per_element(size_t n, F f) {
   return best / double(n);
 }
 
-// The chain by separate loops over tiles of `tile` elements; tile = n is eager execution.
+// The chain by the library's own loops over tiles of `tile` elements.
 template <class T>
 void interpret(const T* x, const T* w, T alpha, T* y, i64 n, i64 tile) {
   const std::vector<slice::Step>& steps = slice::chain();
-  std::vector<Loop<T>> loops;
-  for (const slice::Step& s : steps) loops.push_back(slice::find_loop<T>(s.record));
+  const Scalar params[] = {double(alpha)};
+  std::vector<LoopFn> loops;
+  for (const slice::Step& s : steps) {
+    const Loops& l = slice::find_op(s.record).forward;
+    loops.push_back(std::is_same_v<T, float> ? l.f32 : l.f64);
+  }
   std::vector<std::vector<T>> values(steps.size() - 1, std::vector<T>(size_t(tile)));
   for (i64 start = 0; start < n; start += tile) {
     auto value = [&](int v) { return v == 0 ? x + start : v == 1 ? w + start : values[size_t(v) - 2].data(); };
     for (size_t i = 0; i < steps.size(); ++i) {
-      T* out = i + 1 == steps.size() ? y + start : values[i].data();
-      loops[i](value(steps[i].inputs[0]), value(steps[i].inputs.back()), alpha, out, std::min(tile, n - start));
+      const void* in[] = {value(steps[i].inputs[0]), value(steps[i].inputs.back())};
+      loops[i](i + 1 == steps.size() ? y + start : values[i].data(), in, params, std::min(tile, n - start));
     }
   }
+}
+
+template <class T>
+Tensor tensor_of(std::vector<T>& values) {
+  return from_blob(values.data(), {i64(values.size())}, {.dtype = std::is_same_v<T, float> ? DType::f32 : DType::f64});
 }
 
 // `fused`: one loop. `cut`: 512-element tiles, a loop for about one transcendental, temporaries in local arrays.
@@ -81,10 +91,12 @@ void check_chain(const char* type) {
   auto* fused = library.function<void(const T*, const T*, T, T*, long)>("fused");
   auto* cut = library.function<void(const T*, const T*, T, T*, long)>("cut");
   const T alpha = T(0.3);
+  const int threads = num_threads();
   for (bool special : {true, false}) {
     std::vector<T> x = slice::test_values<T>(kCount, 1, special), w = slice::test_values<T>(kCount, 2, special);
     std::vector<T> eager(kCount), got(kCount);
-    interpret<T>(x.data(), w.data(), alpha, eager.data(), kCount, kCount);
+    Tensor tx = tensor_of(x), tw = tensor_of(w), result = slice::run_chain(tx, tw, double(alpha));
+    std::copy_n(static_cast<const T*>(result.data_ptr()), kCount, eager.begin());
     size_t finite = 0;
     for (T v : eager) finite += std::isfinite(v);
     CHECK(finite > kCount / 4);
@@ -95,10 +107,19 @@ void check_chain(const char* type) {
       std::printf("chain of 10 steps, %s, %-9s %-18s %6.2f ns/element\n", type, special ? "special," : "ordinary,",
                   what, ns);
     };
-    check("eager passes", [&] { interpret<T>(x.data(), w.data(), alpha, got.data(), kCount, kCount); });
+    check("separate passes", [&] { interpret<T>(x.data(), w.data(), alpha, got.data(), kCount, kCount); });
     check("512-element tiles", [&] { interpret<T>(x.data(), w.data(), alpha, got.data(), kCount, 512); });
     check("generated, fused", [&] { fused(x.data(), w.data(), alpha, got.data(), kCount); });
     check("generated, cut", [&] { cut(x.data(), w.data(), alpha, got.data(), kCount); });
+    for (int count : {1, 2}) {
+      set_num_threads(count);
+      double ns = best_ns_per_element(kCount, [&] { result = slice::run_chain(tx, tw, double(alpha)); });
+      const T* values = static_cast<const T*>(result.data_ptr());
+      CHECK(slice::count_different(eager, std::vector<T>(values, values + kCount)) == 0);
+      std::printf("chain of 10 steps, %s, %-9s eager, %d thread%s   %6.2f ns/element\n", type,
+                  special ? "special," : "ordinary,", count, count > 1 ? "s" : " ", ns);
+    }
+    set_num_threads(threads);
   }
   std::printf("chain of 10 steps, %s: two kernels compiled in %.0f ms\n", type, library.compile_ms());
 }

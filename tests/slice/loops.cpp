@@ -1,44 +1,8 @@
 #include "tests/slice/loops.h"
 
-#include <stdexcept>
-#include <utility>
-
-#include "core/ops/activation.h"
-#include "core/ops/arithmetic.h"
 #include "core/ops/softmax_row.h"
-#include "core/ops/transcendental.h"
 
 namespace weft::slice {
-namespace {
-
-template <class Op, class T>
-void loop(const T* a, const T* b, T alpha, T* y, i64 n) {
-  WEFT_VECTOR_LOOP
-  for (i64 i = 0; i < n; ++i) {
-    if constexpr (Op::arity == 1)
-      y[i] = Op::forward(a[i]);
-    else if constexpr (Op::params == 1)
-      y[i] = Op::forward(a[i], b[i], alpha);
-    else
-      y[i] = Op::forward(a[i], b[i]);
-  }
-}
-
-}  // namespace
-
-template <class T>
-Loop<T> find_loop(std::string_view record) {
-  const std::pair<std::string_view, Loop<T>> loops[] = {
-      {"Add", loop<ops::Add, T>},           {"Sub", loop<ops::Sub, T>},   {"Mul", loop<ops::Mul, T>},
-      {"Div", loop<ops::Div, T>},           {"Exp", loop<ops::Exp, T>},   {"Log", loop<ops::Log, T>},
-      {"Tanh", loop<ops::Tanh, T>},         {"Relu", loop<ops::Relu, T>}, {"Sigmoid", loop<ops::Sigmoid, T>},
-      {"GeluTanh", loop<ops::GeluTanh, T>},
-  };
-  for (const auto& [name, function] : loops)
-    if (name == record) return function;
-  throw std::runtime_error("no loop");
-}
-
 template <class T>
 void softmax_row(i64 n, const T* x, T* y) {
   softmax::forward_row(n, x, y);
@@ -66,8 +30,6 @@ void tiled_softmax_row(i64 n, const T* x, T* y) {
   for (i64 i = 0; i < n; ++i) y[i] = y[i] / sum;
 }
 
-template Loop<float> find_loop(std::string_view);
-template Loop<double> find_loop(std::string_view);
 template void softmax_row(i64, const float*, float*);
 template void softmax_row(i64, const double*, double*);
 template void tiled_softmax_row(i64, const float*, float*);

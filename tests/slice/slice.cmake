@@ -11,7 +11,7 @@ add_custom_command(OUTPUT ${slice_embedded}
   DEPENDS ${slice_texts} ${slice}/embed.cmake VERBATIM)
 
 list(JOIN WEFT_NUMERIC_FLAGS " " numeric_flags)
-target_sources(test_slice PRIVATE ${slice_embedded} ${slice}/texts.cpp ${slice}/library.cpp ${slice}/loops.cpp
+target_sources(test_slice PRIVATE ${slice_embedded} ${slice}/texts.cpp ${slice}/eager.cpp ${slice}/library.cpp ${slice}/loops.cpp
   ${PROJECT_SOURCE_DIR}/kernels/cuda/nvrtc.cpp)
 target_compile_options(test_slice PRIVATE -march=native)
 set_source_files_properties(${slice}/loops.cpp PROPERTIES COMPILE_OPTIONS "${WEFT_KERNEL_FLAGS}")
