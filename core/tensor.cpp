@@ -134,7 +134,6 @@ Tensor arange(Scalar start, Scalar end, Scalar step, const TensorOptions& o) {
              end.f64(), step.f64());
   WEFT_CHECK(step.f64() > 0 ? start.f64() <= end.f64() : start.f64() >= end.f64(), "arange: cannot reach {} from {} in steps of {}", end.f64(), start.f64(), step.f64());
   WEFT_CHECK_TYPE(t != DType::bool_, "arange: not defined for bool");
-  TensorOptions plain{.dtype = t, .device = o.device};
   Tensor out;
   if (integers) {
     int64_t s = step.i64(), range = 0;

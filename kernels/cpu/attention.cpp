@@ -1,10 +1,8 @@
 #include "kernels/cpu/attention.h"
 
-#include <stdexcept>
-#include <string>
 
+#include "core/error.h"
 #include "kernels/cpu/attention_impl.h"
-
 namespace weft::kernels {
 namespace {
 
@@ -19,7 +17,7 @@ const AttentionKernels& kernels_of(DType dtype) {
     case DType::f16:
       return kAttentionF16;
     default:
-      throw std::invalid_argument("attention: needs a floating dtype; got " + std::string(name(dtype)));
+      WEFT_FAIL("attention: needs a floating dtype; got {}; convert the tensors first", dtype);
   }
 }
 
