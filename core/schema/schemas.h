@@ -1,0 +1,17 @@
+#pragma once
+#include <span>
+#include <vector>
+
+#include "core/registry.h"
+
+namespace weft::schema {
+
+// One table per family, beside each other in this folder.
+std::vector<OpSchema> pointwise();
+std::span<const OpSchema> pointwise_options();
+std::span<const OpSchema> creation();
+std::span<const OpSchema> views();
+
+std::vector<std::span<const OpSchema>> all();
+
+}  // namespace weft::schema

@@ -1,0 +1,184 @@
+#include "tools/weft/check.h"
+
+#include <atomic>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <set>
+#include <thread>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "tools/weft/commands.h"
+
+namespace weft::check {
+
+namespace fs = std::filesystem;
+
+CaseFunction case_function(const std::string& folder) {
+  if (folder == "ops") return run_op_case;
+  return nullptr;
+}
+
+namespace {
+
+struct Options {
+  std::string dir, list, tier, only, device = "cpu", mode = "eager", json;
+  int jobs = 1;
+  bool strict = false;
+};
+
+struct Totals {
+  std::map<std::string, Counts> files;  // "ops/softmax"
+  std::map<std::string, Counts> folders;
+  Counts all;
+};
+
+nlohmann::json read_json(const fs::path& path) {
+  std::ifstream in(path);
+  WEFT_CHECK_FILE(in.good(), "{}: cannot be opened", path.string());
+  try {
+    return nlohmann::json::parse(in);
+  } catch (const nlohmann::json::exception& e) {
+    detail::fail_with(detail::Fault::file, "{}: {}", path.string(), e.what());
+  }
+}
+
+// DIR itself when it holds case files, else its known sub-folders.
+std::vector<fs::path> folders(const std::string& dir) {
+  WEFT_CHECK_FILE(fs::is_directory(dir), "check: {} is not a folder", dir);
+  fs::path p = fs::canonical(dir);
+  if (case_function(p.filename().string())) return {p};
+  std::vector<fs::path> out;
+  for (const char* name : {"ops", "modules", "optim", "lr_scheduler", "checkpoints", "train"})
+    if (fs::is_directory(p / name) && case_function(name)) out.push_back(p / name);
+  WEFT_CHECK_FILE(!out.empty(), "check: {} holds no cases (no folder ops, modules, ... in it)", dir);
+  return out;
+}
+
+class Runner {
+ public:
+  explicit Runner(const Options& o) : options_(o), only_(o.only.empty() ? std::string(".") : o.only) {
+    if (!o.list.empty()) {
+      std::ifstream in(o.list);
+      WEFT_CHECK_FILE(in.good(), "check: the list {} cannot be opened", o.list);
+      for (std::string line; std::getline(in, line);)
+        if (!line.empty()) listed_.insert(line);
+    }
+  }
+
+  Totals run() {
+    for (const fs::path& folder : folders(options_.dir)) {
+      std::vector<fs::path> paths;
+      for (const auto& entry : fs::directory_iterator(folder))
+        if (entry.path().extension() == ".json" && (listed_.empty() || listed_.count(entry.path().stem().string()))) paths.push_back(entry.path());
+      std::sort(paths.begin(), paths.end());
+      for (const std::string& name : listed_)
+        WEFT_CHECK_FILE(fs::exists(folder / (name + ".json")), "check: {} names {}, which {} does not hold", options_.list, name, folder.string());
+      std::atomic<size_t> next{0};
+      auto work = [&] {
+        for (size_t i; (i = next.fetch_add(1)) < paths.size();) run_file(folder, paths[i]);
+      };
+      std::vector<std::thread> threads;
+      for (int i = 1; i < options_.jobs; ++i) threads.emplace_back(work);
+      work();
+      for (auto& t : threads) t.join();
+    }
+    return totals_;
+  }
+
+ private:
+  void run_file(const fs::path& folder, const fs::path& path) {
+    CaseFile file;
+    file.folder = folder.filename().string();
+    file.stem = path.stem().string();
+    file.head = read_json(path);
+    if (!options_.tier.empty() && file.head.value("tier", "") != options_.tier) return;
+    if (file.head.contains("tensors") && file.head["tensors"].is_string()) file.tensors = std::make_unique<TensorFile>((folder / file.head["tensors"].get<std::string>()).string());
+    Counts counts;
+    CaseFunction run_case = case_function(file.folder);
+    // A file without `cases` is one case.
+    const nlohmann::json whole = nlohmann::json::array({file.head});
+    const nlohmann::json& cases = file.head.contains("cases") ? file.head["cases"] : whole;
+    for (const auto& c : cases) {
+      const std::string id = c.value("id", "");
+      if (!std::regex_search(file.stem, only_) && !std::regex_search(file.stem + "/" + id, only_)) continue;
+      Outcome o;
+      try {
+        o = run_case(file, c);
+      } catch (const std::exception& e) {
+        o = {Outcome::Kind::failed, e.what()};
+      }
+      if (o.kind == Outcome::Kind::passed) {
+        ++counts.passed;
+        continue;
+      }
+      (o.kind == Outcome::Kind::missing ? counts.missing : counts.failed)++;
+      if (o.kind == Outcome::Kind::missing && !options_.strict) continue;
+      std::lock_guard lock(mutex_);
+      std::printf("%s %s/%s %s: %s\n    weft check %s --only '^%s/%s$'\n", o.kind == Outcome::Kind::missing ? "MISSING" : "FAIL", file.folder.c_str(), file.stem.c_str(), id.c_str(),
+                  o.detail.c_str(), folder.c_str(), file.stem.c_str(), id.c_str());
+    }
+    std::lock_guard lock(mutex_);
+    if (counts.passed + counts.failed + counts.missing == 0) return;
+    totals_.files[file.folder + "/" + file.stem] = counts;
+    for (Counts* sum : {&totals_.folders[file.folder], &totals_.all}) {
+      sum->passed += counts.passed;
+      sum->failed += counts.failed;
+      sum->missing += counts.missing;
+    }
+  }
+
+  const Options& options_;
+  std::regex only_;
+  std::set<std::string> listed_;
+  std::mutex mutex_;
+  Totals totals_;
+};
+
+void write_json(const std::string& path, const Totals& t) {
+  auto one = [](const Counts& c) { return nlohmann::json{{"passed", c.passed}, {"failed", c.failed}, {"missing", c.missing}}; };
+  nlohmann::json j = one(t.all);
+  j["fell_back"] = t.all.fell_back;
+  for (const auto& [name, counts] : t.files) j["files"][name] = one(counts);
+  std::ofstream out(path);
+  out << j.dump(1) << "\n";
+  out.flush();
+  WEFT_CHECK_FILE(out.good(), "check: {} cannot be written", path);
+}
+
+int run(const Options& o) {
+  WEFT_CHECK(Device(o.device).is_cpu(), "check: no device {}: this build has no CUDA backend", o.device);
+  Totals t = Runner(o).run();
+  std::printf("%-14s %8s %8s %8s\n", "folder", "passed", "failed", "missing");
+  for (const auto& [name, c] : t.folders) std::printf("%-14s %8d %8d %8d\n", name.c_str(), c.passed, c.failed, c.missing);
+  std::printf("%-14s %8d %8d %8d\n", "all", t.all.passed, t.all.failed, t.all.missing);
+  if (!o.json.empty()) write_json(o.json, t);
+  if (t.all.passed + t.all.failed + t.all.missing == 0) {
+    std::fprintf(stderr, "weft: check: no case matches\n");
+    return 1;
+  }
+  return t.all.failed == 0 && (!o.strict || t.all.missing == 0) ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace weft::check
+
+namespace weft::tool {
+
+Run add_check(CLI::App& app) {
+  auto o = std::make_shared<check::Options>();
+  app.add_option("DIR", o->dir, "folder of cases: ops, modules, ..., or the folder that holds them")->required();
+  app.add_option("--list", o->list, "only the files named in FILE, one per line");
+  app.add_option("--tier", o->tier, "only this tier")->check(CLI::IsMember({"A", "B"}));
+  app.add_option("--only", o->only, "only cases whose FILE or FILE/ID matches");
+  app.add_option("--device", o->device, "cpu");
+  app.add_option("--mode", o->mode, "eager")->check(CLI::IsMember({"eager"}));
+  app.add_option("--json", o->json, "write the counts to FILE");
+  app.add_option("--jobs", o->jobs, "files run side by side")->check(CLI::Range(1, 256));
+  app.add_flag("--strict", o->strict, "missing ops fail too");
+  return [o] { return check::run(*o); };
+}
+
+}  // namespace weft::tool

@@ -1,0 +1,77 @@
+#pragma once
+#include <map>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/registry.h"
+
+// Running the cases of a conformance folder (its README tells the format).
+namespace weft::check {
+
+struct Counts {
+  int passed = 0, failed = 0, missing = 0, fell_back = 0;
+};
+
+/// What a case came to; `detail` says why it failed.
+struct Outcome {
+  enum class Kind { passed, failed, missing } kind = Kind::passed;
+  std::string detail;
+};
+
+/// The tensors beside a case file, read when asked for: names are numbers.
+class TensorFile {
+ public:
+  explicit TensorFile(const std::string& path);
+  ~TensorFile();
+  TensorFile(const TensorFile&) = delete;
+  TensorFile& operator=(const TensorFile&) = delete;
+  /// A fresh contiguous copy.
+  Tensor load(const std::string& name) const;
+
+ private:
+  nlohmann::json header_;
+  const char* data_ = nullptr;
+  void* map_ = nullptr;
+  size_t bytes_ = 0, data_bytes_ = 0;
+};
+
+/// One case file: its head, its tensors, its cases.
+struct CaseFile {
+  std::string folder;  ///< "ops", "modules", ...
+  std::string stem;    ///< "softmax"
+  nlohmann::json head;
+  std::unique_ptr<TensorFile> tensors;
+};
+
+/// Turns the JSON of a case into values; remembers the leaves in order of appearance.
+class Decoder {
+ public:
+  explicit Decoder(const CaseFile& file, bool with_grad = true) : file_(file), with_grad_(with_grad) {}
+  Value value(const nlohmann::json& j);
+  Tensor tensor(const nlohmann::json& reference);
+  const std::vector<Tensor>& leaves() const { return leaves_; }
+  /// All tensors decoded so far, in order (views refer to them by number).
+  const std::vector<Tensor>& seen() const { return seen_; }
+
+ private:
+  const CaseFile& file_;
+  bool with_grad_;
+  std::vector<Tensor> leaves_, seen_;
+};
+
+double number(const nlohmann::json& j);  // also {"float": "inf"}
+/// Empty when `got` agrees with the reference, else what differs.
+std::string compare(const CaseFile& file, const Value& got, const nlohmann::json& want, double rtol, double atol);
+std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, double atol, bool absolute = false);
+
+// One function per kind of folder.
+Outcome run_op_case(const CaseFile& file, const nlohmann::json& c);
+
+using CaseFunction = Outcome (*)(const CaseFile&, const nlohmann::json&);
+/// Null when the folder's kind is not known.
+CaseFunction case_function(const std::string& folder);
+
+}  // namespace weft::check

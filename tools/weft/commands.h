@@ -1,0 +1,13 @@
+#pragma once
+#include <CLI/CLI.hpp>
+#include <functional>
+
+// The commands of the weft program. Each adds its options to the app and returns what runs when it was chosen (the exit code).
+namespace weft::tool {
+
+using Run = std::function<int()>;
+
+Run add_check(CLI::App& app);
+Run add_info(CLI::App& app);
+
+}  // namespace weft::tool

@@ -1,0 +1,38 @@
+#include <cstdio>
+#include <exception>
+
+#include "tools/weft/commands.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{"weft: tensors, autograd and training in C++"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("weft ") + WEFT_VERSION);
+  struct Command {
+    CLI::App* app;
+    weft::tool::Run run;
+  };
+  auto add = [&](const char* name, const char* what, weft::tool::Run (*make)(CLI::App&)) {
+    CLI::App* sub = app.add_subcommand(name, what);
+    return Command{sub, make(*sub)};
+  };
+  using namespace weft::tool;
+  const Command commands[] = {
+      add("check", "run conformance cases", add_check),
+      add("info", "version, processor and libraries", add_info),
+  };
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    std::fprintf(stderr, "weft: %s\n", e.what());
+    return 2;
+  }
+  try {
+    for (const Command& c : commands)
+      if (c.app->parsed()) return c.run();
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "weft: %s\n", e.what());
+    return 1;
+  }
+  return 2;
+}
