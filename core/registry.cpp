@@ -8,6 +8,7 @@
 #include "core/dispatch.h"
 #include "core/error.h"
 #include "core/schema/schemas.h"
+#include "core/thread_state.h"
 
 namespace weft {
 namespace {

@@ -165,7 +165,7 @@ int run(const Options& o) {
 }  // namespace
 }  // namespace weft::check
 
-namespace weft::tool {
+namespace weft::tools {
 
 Run add_check(CLI::App& app) {
   auto o = std::make_shared<check::Options>();
@@ -181,4 +181,4 @@ Run add_check(CLI::App& app) {
   return [o] { return check::run(*o); };
 }
 
-}  // namespace weft::tool
+}  // namespace weft::tools

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "core/thread_state.h"
 #include "tools/weft/check.h"
 
 namespace weft::check {

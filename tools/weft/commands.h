@@ -3,11 +3,11 @@
 #include <functional>
 
 // The commands of the weft program. Each adds its options to the app and returns what runs when it was chosen (the exit code).
-namespace weft::tool {
+namespace weft::tools {
 
 using Run = std::function<int()>;
 
 Run add_check(CLI::App& app);
 Run add_info(CLI::App& app);
 
-}  // namespace weft::tool
+}  // namespace weft::tools

@@ -7,7 +7,7 @@
 #include "core/registry.h"
 #include "tools/weft/commands.h"
 
-namespace weft::tool {
+namespace weft::tools {
 namespace {
 
 nlohmann::json facts() {
@@ -48,4 +48,4 @@ Run add_info(CLI::App& app) {
   };
 }
 
-}  // namespace weft::tool
+}  // namespace weft::tools

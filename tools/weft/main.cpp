@@ -9,13 +9,13 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("weft ") + WEFT_VERSION);
   struct Command {
     CLI::App* app;
-    weft::tool::Run run;
+    weft::tools::Run run;
   };
-  auto add = [&](const char* name, const char* what, weft::tool::Run (*make)(CLI::App&)) {
+  auto add = [&](const char* name, const char* what, weft::tools::Run (*make)(CLI::App&)) {
     CLI::App* sub = app.add_subcommand(name, what);
     return Command{sub, make(*sub)};
   };
-  using namespace weft::tool;
+  using namespace weft::tools;
   const Command commands[] = {
       add("check", "run conformance cases", add_check),
       add("info", "version, processor and libraries", add_info),
