@@ -1,8 +1,8 @@
 #include "kernels/cpu/attention.h"
 
-
 #include "core/error.h"
 #include "kernels/cpu/attention_impl.h"
+
 namespace weft::kernels {
 namespace {
 
