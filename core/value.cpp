@@ -150,10 +150,19 @@ const Value& Value::at(const Value& key) const {
   __builtin_unreachable();
 }
 
-Value& Value::operator[](const Value& key) {
+Value& Value::mutable_at(const Value& key) {
   if (is_list()) return mutable_list()[list_index(key, size())];
+  at(key);  // the error of a missing key
+  return *mutable_dict().find(key);
+}
+
+void Value::set(const Value& key, Value value) {
+  if (is_list()) {
+    mutable_list()[list_index(key, size())] = std::move(value);
+    return;
+  }
   if (is_none()) *this = dict();
-  return mutable_dict("[]")[key];
+  mutable_dict("set").set(key, std::move(value));
 }
 
 void Value::print(std::string& out, size_t limit) const {

@@ -30,7 +30,7 @@ struct ValueHash {
 /// like.
 ///
 ///     Value v = {{"epoch", 3}, {"lr", 0.1}, {"model", model.state_dict()}};   // a dict
-///     v["epoch"] = v["epoch"].as_int() + 1;
+///     v.set("epoch", v["epoch"].as_int() + 1);
 ///     for (const Value& x : Value::list({1, 2.5, "three"}).as_list()) ...
 ///
 /// Copies are cheap: lists and dicts are shared until one of the copies changes them. Tensors are handles, as
@@ -133,8 +133,10 @@ class Value {
   /// end).
   const Value& at(const Value& key) const;
   const Value& operator[](const Value& key) const { return at(key); }
-  /// The same, to assign to. A key that is not in the dict is added; none becomes a dict first.
-  Value& operator[](const Value& key);
+  /// The same, to change it in place.
+  Value& mutable_at(const Value& key);
+  /// Sets or adds a dict's entry (none becomes a dict first), or replaces a list's element.
+  void set(const Value& key, Value value);
   /// Whether a dict has `key`.
   bool contains(const Value& key) const;
   /// A dict's value under `key`, or null.

@@ -1,0 +1,9 @@
+#include "data/formats/torch_file.h"
+#include "tests/fuzz/fuzz.h"
+
+using namespace weft;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  return test::fuzz_reader(
+      data, size, [](const formats::InputFile& file) { formats::read_torch_zip(file, formats::ZipReader(file)); });
+}
