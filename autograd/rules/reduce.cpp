@@ -63,22 +63,23 @@ void prod(Node& n, const Tensor* g, Tensor* gin) {
   gin[0] = scale.mul(others.reshape(front_sizes).permute(inverse));
 }
 
-// The gradient goes to every element equal to the result, in equal shares.
+// The gradient goes to every element equal to the result, in equal shares; of max() and min() that is NaN, to every NaN.
 void extreme(Node& n, const Tensor* g, Tensor* gin) {
   if (!g[0].defined()) return;
   const auto& a = n.attrs<ReduceAttrs>();
-  Tensor mask;
+  Tensor share;
   {
     NoGrad guard;
-    mask = n.input(0).eq(restored(n.output(0), a));
+    Tensor x = n.input(0), y = n.output(0);
+    const bool nan = (n.op == &MaxOp::record || n.op == &MinOp::record) && y.isnan().item().truth();
+    share = (nan ? x.isnan() : x.eq(restored(y, a))).to(g[0].dtype());
     DimList dims;
     dims.all = false;
     for (int d = 0; d < a.sizes.size(); ++d)
       if (a.mask >> d & 1) dims.dims.push_back(d);
-    Tensor share = mask.to(g[0].dtype());
-    mask = dims.dims.empty() ? share : share.div(share.sum({.dim = dims, .keepdim = true}));
+    if (!dims.dims.empty()) share = share.div(share.sum({.dim = dims, .keepdim = true}));
   }
-  gin[0] = restored(g[0], a).mul(mask);
+  gin[0] = restored(g[0], a).mul(share);
 }
 
 }  // namespace weft::rules

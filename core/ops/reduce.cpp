@@ -9,6 +9,8 @@ const OpRecord MeanOp::record{.name = "mean", .cpu = cpu::reduce_sum, .rule = ru
 const OpRecord ProdOp::record{.name = "prod", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_prod, .rule = rules::prod};
 const OpRecord AmaxOp::record{.name = "amax", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_max, .rule = rules::extreme};
 const OpRecord AminOp::record{.name = "amin", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_min, .rule = rules::extreme};
+const OpRecord MaxOp::record{.name = "max", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_max, .rule = rules::extreme};
+const OpRecord MinOp::record{.name = "min", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_min, .rule = rules::extreme};
 const OpRecord AnyOp::record{.name = "any", .cpu = cpu::reduce_any};
 const OpRecord AllOp::record{.name = "all", .cpu = cpu::reduce_all};
 
@@ -93,6 +95,7 @@ Tensor mean(const Tensor& x, const ReduceOptions& o) {
 }
 Tensor amax(const Tensor& x, const ReduceOptions& o) { return extreme(AmaxOp::record, x, o); }
 Tensor amin(const Tensor& x, const ReduceOptions& o) { return extreme(AminOp::record, x, o); }
+Tensor detail::reduce_extreme(bool largest, const Tensor& x) { return extreme(largest ? MaxOp::record : MinOp::record, x, {}); }
 Tensor any(const Tensor& x, const ReduceOptions& o) { return reduce(AnyOp::record, x, o, truth_dtype(x, o, "any")); }
 Tensor all(const Tensor& x, const ReduceOptions& o) { return reduce(AllOp::record, x, o, truth_dtype(x, o, "all")); }
 

@@ -39,6 +39,12 @@ struct AmaxOp {
 struct AminOp {
   static const OpRecord record;
 };
+struct MaxOp {  ///< of all elements
+  static const OpRecord record;
+};
+struct MinOp {
+  static const OpRecord record;
+};
 struct AnyOp {
   static const OpRecord record;
 };
@@ -65,6 +71,8 @@ namespace detail {
 unsigned reduced_dims(const Tensor& x, const DimList& dims, const char* op);
 /// `sizes` without the dimensions of `mask`, or with 1 in their place.
 Dims reduced_sizes(const Dims& sizes, unsigned mask, bool keepdim);
+/// max() or min() of all elements.
+Tensor reduce_extreme(bool largest, const Tensor& x);
 /// Product of the sizes in `mask`.
 int64_t reduced_count(const Dims& sizes, unsigned mask);
 /// A reduction's result (or its gradient) with the reduced dimensions back as 1.

@@ -1,13 +1,13 @@
 #include "core/ops/reduce.h"
+#include "core/ops/statistics.h"
 
 #include <cstring>
 #include <vector>
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "core/reduction_order.h"
+#include "kernels/cpu/reduce_block.h"
 #include "kernels/cpu/reduce_plan.h"
-#include "kernels/cpu/vec.h"
 
 namespace weft::cpu {
 namespace {
@@ -16,41 +16,6 @@ namespace r = reduction;
 
 constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
 constexpr int kTile = 64;          // columns side by side
-
-template <class T>
-using Vector = weft::cpu::Vec<T>;
-template <class Acc, class V>
-inline V combine(r::Sum<Acc>, V a, V b) {
-  return a + b;
-}
-template <class Acc, class V>
-inline V combine(r::Product<Acc>, V a, V b) {
-  return a * b;
-}
-template <class Acc, class V>
-inline V combine(r::Max<Acc>, V a, V b) {
-  return (a > b) | (a != a) ? a : b;
-}
-template <class Acc, class V>
-inline V combine(r::Min<Acc>, V a, V b) {
-  return (a < b) | (a != a) ? a : b;
-}
-
-// reduction::block of elements side by side, the lanes in registers.
-template <class Combine, class Acc>
-Acc block(const Acc* p, int64_t n) {
-  if (n < r::kLanes) return r::block<Combine, Acc>(n, [p](int64_t i) { return p[i]; });
-  constexpr int kParts = r::kLanes / kLanes<Acc>;
-  Vector<Acc> lane[kParts];
-  for (int k = 0; k < kParts; ++k) lane[k] = splat<Acc>(Combine::identity());
-  int64_t i = 0;
-  for (; i + r::kLanes <= n; i += r::kLanes)
-    for (int k = 0; k < kParts; ++k) lane[k] = combine(Combine{}, lane[k], load(p + i + k * kLanes<Acc>));
-  Acc lanes[r::kLanes];
-  for (int k = 0; k < kParts; ++k) store(lanes + k * kLanes<Acc>, lane[k]);
-  r::fill_lanes<Combine>(lanes, n - i, [p, i](int64_t j) { return p[i + j]; });
-  return r::tree<Combine>(lanes);
-}
 
 template <class Combine, class Acc>
 void by_rows(const ReducePlan& p, Acc* out) {
@@ -72,18 +37,17 @@ void by_rows(const ReducePlan& p, Acc* out) {
     Acc staged[r::kBlock];
     for (int64_t u = begin; u < end; ++u) {
       int64_t result = u / blocks, first = u % blocks * r::kBlock, count = std::min(r::kBlock, p.n - first);
-      int64_t kept = ReducePlan::offset_of(p.kept_sizes, p.kept_strides, result);
       if (direct) {
-        to[u] = block<Combine>(base + kept + first, count);
+        to[u] = reduce_block<Combine>(base + p.place(result) + first, count);
       } else {
-        p.gather(staged, kept, first, count);
-        to[u] = block<Combine>(staged, count);
+        p.gather(staged, result, first, count);
+        to[u] = reduce_block<Combine>(staged, count);
       }
     }
   });
   if (blocks > 1)
     parallel_for(p.results, std::max<int64_t>(1, kGrain / blocks), [&](int64_t begin, int64_t end) {
-      for (int64_t k = begin; k < end; ++k) out[k] = block<Combine>(to + k * blocks, blocks);
+      for (int64_t k = begin; k < end; ++k) out[k] = reduce_block<Combine>(to + k * blocks, blocks);
     });
 }
 
@@ -104,11 +68,10 @@ void by_columns(const ReducePlan& p, Acc* out) {
       int64_t tile = u % tiles, b = u / tiles % blocks, o = u / tiles / blocks;
       int64_t column = tile * kTile, first = b * r::kBlock, count = std::min(r::kBlock, p.n - first);
       int columns = static_cast<int>(std::min<int64_t>(kTile, width - column));
-      int64_t kept = ReducePlan::offset_of(p.kept_sizes, p.kept_strides, o * width) + column;
-      const Acc* x = base + kept + first * step;
+      const Acc* x = base + p.place(o * width) + column + first * step;
       int64_t stride = step;
       if (!direct) {
-        p.gather_columns(staged.data(), kept, first, count, columns, kTile);
+        p.gather_columns(staged.data(), o * width + column, first, count, columns, kTile);
         x = staged.data();
         stride = kTile;
       }
@@ -133,7 +96,24 @@ void by_columns(const ReducePlan& p, Acc* out) {
 }
 
 template <class Combine, class Acc>
-void run(const Tensor& x, const Tensor& out, unsigned mask, DType acc, Prepare prepare, double divisor) {
+void reduce_as(const ReducePlan& p, Acc* to) {
+  if (p.by_columns()) by_columns<Combine>(p, to);
+  else by_rows<Combine>(p, to);
+}
+template <class Acc>
+void reduce_as(const ReducePlan& p, Combining how, void* to) {
+  Acc* out = static_cast<Acc*>(to);
+  switch (how) {
+    case Combining::sum: return reduce_as<r::Sum<Acc>>(p, out);
+    case Combining::product: return reduce_as<r::Product<Acc>>(p, out);
+    case Combining::max: return reduce_as<r::Max<Acc>>(p, out);
+    case Combining::min: return reduce_as<r::Min<Acc>>(p, out);
+  }
+}
+
+template <class Combine, class Acc>
+void run(const Tensor& x, const Tensor& out, unsigned mask, Combining how, Prepare prepare, double divisor) {
+  const DType acc = std::is_same_v<Acc, float> ? DType::f32 : std::is_same_v<Acc, double> ? DType::f64 : DType::i64;
   const bool staged = out.dtype() != acc;
   const int64_t results = out.numel();
   if (results == 0) return;
@@ -143,11 +123,9 @@ void run(const Tensor& x, const Tensor& out, unsigned mask, DType acc, Prepare p
   if (x.numel() == 0) {
     std::fill(to, to + results, Combine::identity());
   } else if (results == 1 && x.impl()->contiguous && x.dtype() == acc && prepare == Prepare::none && x.numel() <= r::kBlock) {
-    to[0] = block<Combine>(static_cast<const Acc*>(x.data_ptr()), x.numel());
+    to[0] = reduce_block<Combine>(static_cast<const Acc*>(x.data_ptr()), x.numel());
   } else {
-    ReducePlan plan(x, mask, acc, prepare);
-    if (plan.by_columns()) by_columns<Combine>(plan, to);
-    else by_rows<Combine>(plan, to);
+    reduce_as<Acc>(ReducePlan(x, mask, acc, prepare), how, to);
   }
   if constexpr (!std::is_same_v<Acc, int64_t>)
     if (divisor != 1.0)
@@ -156,11 +134,11 @@ void run(const Tensor& x, const Tensor& out, unsigned mask, DType acc, Prepare p
 }
 
 template <template <class> class Combine>
-void reduce(const OpCall& c, DType acc, Prepare prepare) {
+void reduce(const OpCall& c, DType acc, Combining how, Prepare prepare = Prepare::none) {
   const auto& a = c.as<ReduceAttrs>();
-  if (acc == DType::f32) run<Combine<float>, float>(c.in[0], c.out[0], a.mask, acc, prepare, a.divisor);
-  else if (acc == DType::f64) run<Combine<double>, double>(c.in[0], c.out[0], a.mask, acc, prepare, a.divisor);
-  else run<Combine<int64_t>, int64_t>(c.in[0], c.out[0], a.mask, acc, prepare, 1.0);
+  if (acc == DType::f32) run<Combine<float>, float>(c.in[0], c.out[0], a.mask, how, prepare, a.divisor);
+  else if (acc == DType::f64) run<Combine<double>, double>(c.in[0], c.out[0], a.mask, how, prepare, a.divisor);
+  else run<Combine<int64_t>, int64_t>(c.in[0], c.out[0], a.mask, how, prepare, 1.0);
 }
 
 // Bytes that hold `value` somewhere.
@@ -178,16 +156,23 @@ void truth(const OpCall& c, bool any) {
     std::memset(c.out[0].data_ptr(), any ? 0 : 1, c.out[0].nbytes());
     return;
   }
-  reduce<Combine>(c, DType::i64, Prepare::truth);
+  reduce<Combine>(c, DType::i64, any ? Combining::max : Combining::min, Prepare::truth);
 }
 
 }  // namespace
 
-void reduce_sum(const OpCall& c) { reduce<r::Sum>(c, accumulator(c.out[0].dtype()), Prepare::none); }
-void reduce_prod(const OpCall& c) { reduce<r::Product>(c, accumulator(c.out[0].dtype()), Prepare::none); }
-void reduce_max(const OpCall& c) { reduce<r::Max>(c, accumulator(c.out[0].dtype()), Prepare::none); }
-void reduce_min(const OpCall& c) { reduce<r::Min>(c, accumulator(c.out[0].dtype()), Prepare::none); }
+void reduce_into(const ReducePlan& plan, Combining how, void* to) {
+  if (plan.acc == DType::f32) reduce_as<float>(plan, how, to);
+  else if (plan.acc == DType::f64) reduce_as<double>(plan, how, to);
+  else reduce_as<int64_t>(plan, how, to);
+}
+
+void reduce_sum(const OpCall& c) { reduce<r::Sum>(c, accumulator(c.out[0].dtype()), Combining::sum); }
+void reduce_prod(const OpCall& c) { reduce<r::Product>(c, accumulator(c.out[0].dtype()), Combining::product); }
+void reduce_max(const OpCall& c) { reduce<r::Max>(c, accumulator(c.out[0].dtype()), Combining::max); }
+void reduce_min(const OpCall& c) { reduce<r::Min>(c, accumulator(c.out[0].dtype()), Combining::min); }
 void reduce_any(const OpCall& c) { truth<r::Max>(c, true); }
 void reduce_all(const OpCall& c) { truth<r::Min>(c, false); }
+void count_nonzero(const OpCall& c) { reduce<r::Sum>(c, DType::i64, Combining::sum, Prepare::truth); }
 
 }  // namespace weft::cpu

@@ -1,6 +1,6 @@
 #include "kernels/cpu/reduce_plan.h"
 
-#include "core/ops/math_basic.h"
+#include "core/ops/math.h"
 #include "kernels/cpu/strided.h"
 
 namespace weft::cpu {
@@ -17,12 +17,42 @@ void append(Dims& sizes, Dims& strides, int64_t size, int64_t stride) {
   }
 }
 
+template <class T, class F>
+void each(T* x, int64_t n, F f) {
+  for (int64_t i = 0; i < n; ++i) x[i] = f(x[i]);
+}
+
+// centre[0] for all elements, or centre[i] for element i.
 template <class T>
-void prepare_values(Prepare prepare, T* x, int64_t n) {
-  if (prepare == Prepare::square)
-    for (int64_t i = 0; i < n; ++i) x[i] = x[i] * x[i];
-  else
-    for (int64_t i = 0; i < n; ++i) x[i] = math::abs(x[i]);
+void prepare_values(const ReducePlan& p, T* x, int64_t n, const T* centre, bool one_centre) {
+  switch (p.prepare) {
+    case Prepare::none:
+    case Prepare::truth: return;
+    case Prepare::absolute: return each(x, n, [](T v) { return math::abs(v); });
+    case Prepare::square: return each(x, n, [](T v) { return v * v; });
+    default: break;
+  }
+  if constexpr (!std::is_same_v<T, int64_t>) {
+    if (p.prepare == Prepare::power) {
+      const T exponent = static_cast<T>(p.exponent);
+      return each(x, n, [exponent](T v) { return math::pow(math::abs(v), exponent); });
+    }
+    if (one_centre) {
+      const T c = centre[0];
+      each(x, n, [c](T v) { return v - c; });
+    } else {
+      for (int64_t i = 0; i < n; ++i) x[i] = x[i] - centre[i];
+    }
+    if (p.prepare == Prepare::centred_square) each(x, n, [](T v) { return v * v; });
+    else each(x, n, [](T v) { return math::exp(v); });
+  }
+}
+
+void prepare_any(const ReducePlan& p, char* x, int64_t n, int64_t result, bool one_centre) {
+  auto run = [&]<class T>(T* values) { prepare_values(p, values, n, static_cast<const T*>(p.centre) + (p.centre ? result : 0), one_centre); };
+  if (p.acc == DType::f32) run(reinterpret_cast<float*>(x));
+  else if (p.acc == DType::f64) run(reinterpret_cast<double*>(x));
+  else run(reinterpret_cast<int64_t*>(x));
 }
 
 }  // namespace
@@ -48,51 +78,51 @@ ReducePlan::ReducePlan(const Tensor& x, unsigned mask, DType acc_dtype, Prepare 
   if (reduced_sizes.empty()) reduced_sizes.push_back(1), reduced_strides.push_back(0);
 }
 
-int64_t ReducePlan::offset_of(const Dims& sizes, const Dims& strides, int64_t index) {
+int64_t ReducePlan::place(int64_t result) const {
   int64_t offset = 0;
-  for (int d = sizes.size() - 1; d > 0; --d) {
-    offset += index % sizes[d] * strides[d];
-    index /= sizes[d];
+  for (int d = kept_sizes.size() - 1; d > 0; --d) {
+    offset += result % kept_sizes[d] * kept_strides[d];
+    result /= kept_sizes[d];
   }
-  return offset + index * strides[0];
+  return offset + result * kept_strides[0];
 }
 
 void ReducePlan::take(char* to, const char* from, int64_t stride, int64_t count) const {
-  if (prepare == Prepare::truth) {
-    constexpr int64_t kRun = 256;
-    uint8_t truth[kRun];
-    const int64_t width = static_cast<int64_t>(itemsize(acc));
-    for (int64_t i = 0; i < count; i += kRun) {
-      int64_t n_run = std::min(kRun, count - i);
-      converter(DType::bool_, dtype)(truth, 1, from + i * stride * item, stride, n_run);
-      converter(acc, DType::bool_)(to + i * width, 1, truth, 1, n_run);
-    }
-    return;
-  }
-  converter(acc, dtype)(to, 1, from, stride, count);
-  if (prepare == Prepare::none) return;
-  if (acc == DType::f32) prepare_values(prepare, reinterpret_cast<float*>(to), count);
-  else if (acc == DType::f64) prepare_values(prepare, reinterpret_cast<double*>(to), count);
-  else prepare_values(prepare, reinterpret_cast<int64_t*>(to), count);
-}
-
-void ReducePlan::gather(void* to, int64_t kept, int64_t first, int64_t count) const {
-  char* out = static_cast<char*>(to);
+  if (prepare != Prepare::truth) return converter(acc, dtype)(to, 1, from, stride, count);
+  constexpr int64_t kRun = 256;
+  uint8_t truth[kRun];
   const int64_t width = static_cast<int64_t>(itemsize(acc));
-  if (reduced_sizes.size() == 1) return take(out, base + (kept + first * reduced_strides[0]) * item, reduced_strides[0], count);
-  Cursor at(reduced_sizes, reduced_strides, first);
-  at.take(count, [&](int64_t offset, int64_t stride, int64_t run) {
-    take(out, base + (kept + offset) * item, stride, run);
-    out += run * width;
-  });
+  for (int64_t i = 0; i < count; i += kRun) {
+    int64_t run = std::min(kRun, count - i);
+    converter(DType::bool_, dtype)(truth, 1, from + i * stride * item, stride, run);
+    converter(acc, DType::bool_)(to + i * width, 1, truth, 1, run);
+  }
 }
 
-void ReducePlan::gather_columns(void* to, int64_t kept, int64_t first, int64_t count, int64_t columns, int64_t width) const {
+void ReducePlan::gather(void* to, int64_t result, int64_t first, int64_t count) const {
   char* out = static_cast<char*>(to);
-  const int64_t bytes = width * static_cast<int64_t>(itemsize(acc));
+  const int64_t width = static_cast<int64_t>(itemsize(acc)), kept = place(result);
+  if (reduced_sizes.size() == 1) {
+    take(out, base + (kept + first * reduced_strides[0]) * item, reduced_strides[0], count);
+  } else {
+    Cursor at(reduced_sizes, reduced_strides, first);
+    at.take(count, [&](int64_t offset, int64_t stride, int64_t run) {
+      take(out, base + (kept + offset) * item, stride, run);
+      out += run * width;
+    });
+  }
+  prepare_any(*this, static_cast<char*>(to), count, result, true);
+}
+
+void ReducePlan::gather_columns(void* to, int64_t result, int64_t first, int64_t count, int64_t columns, int64_t width) const {
+  char* out = static_cast<char*>(to);
+  const int64_t bytes = width * static_cast<int64_t>(itemsize(acc)), kept = place(result);
   Cursor at(reduced_sizes, reduced_strides, first);
   at.take(count, [&](int64_t offset, int64_t stride, int64_t run) {
-    for (int64_t i = 0; i < run; ++i, out += bytes) take(out, base + (kept + offset + i * stride) * item, 1, columns);
+    for (int64_t i = 0; i < run; ++i, out += bytes) {
+      take(out, base + (kept + offset + i * stride) * item, 1, columns);
+      prepare_any(*this, out, columns, result, false);
+    }
   });
 }
 

@@ -1,0 +1,52 @@
+#pragma once
+// One block of a reduction over neighbouring elements, its lanes in registers: the bits of reduction::block.
+#include "core/reduction_order.h"
+#include "kernels/cpu/vec.h"
+
+namespace weft::cpu {
+
+namespace detail {
+template <class Acc, class V>
+inline V combine(reduction::Sum<Acc>, V a, V b) {
+  return a + b;
+}
+template <class Acc, class V>
+inline V combine(reduction::Product<Acc>, V a, V b) {
+  return a * b;
+}
+template <class Acc, class V>
+inline V combine(reduction::Max<Acc>, V a, V b) {
+  return (a > b) | (a != a) ? a : b;
+}
+template <class Acc, class V>
+inline V combine(reduction::Min<Acc>, V a, V b) {
+  return (a < b) | (a != a) ? a : b;
+}
+}  // namespace detail
+
+template <class Combine, class Acc>
+Acc reduce_block(const Acc* p, int64_t n) {
+  constexpr int kWide = reduction::kLanes;
+  if (n < kWide) return reduction::block<Combine, Acc>(n, [p](int64_t i) { return p[i]; });
+  constexpr int kParts = kWide / kLanes<Acc>;
+  Vec<Acc> lane[kParts];
+  for (int k = 0; k < kParts; ++k) lane[k] = splat<Acc>(Combine::identity());
+  int64_t i = 0;
+  for (; i + kWide <= n; i += kWide)
+    for (int k = 0; k < kParts; ++k) lane[k] = detail::combine(Combine{}, lane[k], load(p + i + k * kLanes<Acc>));
+  Acc lanes[kWide];
+  for (int k = 0; k < kParts; ++k) store(lanes + k * kLanes<Acc>, lane[k]);
+  reduction::fill_lanes<Combine>(lanes, n - i, [p, i](int64_t j) { return p[i + j]; });
+  return reduction::tree<Combine>(lanes);
+}
+
+/// A whole row, the bits of reduction::row.
+template <class Combine, class Acc>
+Acc reduce_row(const Acc* p, int64_t n) {
+  if (n <= reduction::kBlock) return reduce_block<Combine>(p, n);
+  return reduction::block<Combine, Acc>(reduction::block_count(n), [=](int64_t b) {
+    return reduce_block<Combine>(p + b * reduction::kBlock, reduction::block_size(n, b));
+  });
+}
+
+}  // namespace weft::cpu
