@@ -225,20 +225,23 @@ struct Silu : Pointwise<1> {
   }
 };
 
-// x tanh(log(1 + exp(x)))
+// x tanh(log(1 + exp(x))) = x n / (n + 2) with n = e (e + 2), e = exp(x); above 20 the quotient is 1 in every dtype.
 struct Mish : Pointwise<1> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
   static constexpr unsigned needs[1] = {kA};
   template <class T>
   WEFT_FN static T forward(T x) {
-    return x * tanh(softplus(x));
+    T e = exp(where(x > T(20), T(20), x));
+    T n = e * (e + T(2));
+    return x * (n / (n + T(2)));
   }
-  // t + x sigmoid(x) (1 - t^2), t = tanh(softplus(x))
+  // t + x sigmoid(x) (1 - t^2), t = n / (n + 2)
   template <class T>
   WEFT_FN static T backward(T g, T x, T) {
-    T s = T(1) / (T(1) + exp(-x));
-    T t = tanh(softplus(x));
-    return g * (t + x * s * (T(1) - t * t));
+    T e = exp(where(x > T(20), T(20), x));
+    T n = e * (e + T(2));
+    T t = n / (n + T(2));
+    return g * (t + x * (e / (T(1) + e)) * (T(1) - t * t));
   }
 };
 

@@ -21,7 +21,7 @@ struct FillOp {
 };
 
 namespace cpu {
-void copy(const OpCall& c);     // out[0] <- in[last]
+void copy(const OpCall& c);  // out[0] <- in[last]
 void fill(const OpCall& c);
 }  // namespace cpu
 namespace rules {

@@ -22,10 +22,12 @@ inline constexpr EllipsisIndex Ellipsis{};
 struct Slice {
   std::optional<int64_t> start, stop;
   int64_t step;
-  explicit Slice(std::optional<int64_t> start = {}, std::optional<int64_t> stop = {}, int64_t step = 1) : start(start), stop(stop), step(step) {}
+  explicit Slice(std::optional<int64_t> start = {}, std::optional<int64_t> stop = {}, int64_t step = 1)
+      : start(start), stop(stop), step(step) {}
 };
 
-/// One entry of an index. Index tensors hold i64, i32, i16 or i8 (negative counts from the end); bool and u8 tensors are masks.
+/// One entry of an index. Index tensors hold i64, i32, i16 or i8 (negative counts from the end); bool and u8 tensors
+/// are masks.
 class TensorIndex {
  public:
   enum class Kind : uint8_t { none, ellipsis, integer, boolean, slice, tensor };
@@ -60,7 +62,8 @@ Tensor nonzero(const Tensor& x);
 /// torch.argwhere.
 inline Tensor argwhere(const Tensor& x) { return nonzero(x); }
 
-// ---- records. `linear` numbers the elements of the dimensions [first, first + count) of the indexed tensor in row-major order.
+// ---- records. `linear` numbers the elements of the dimensions [first, first + count) of the indexed tensor in
+// row-major order.
 struct LinearIndexOp {  ///< index tensors (each covers one extent) -> one i64 tensor of their broadcast shape
   struct Attrs {
     Dims extents;
@@ -96,7 +99,8 @@ namespace detail {
 /// x with dimensions [first, first + count) replaced by the elements that `linear` names.
 Tensor index_linear(const Tensor& x, const Tensor& linear, int first, int count);
 /// The reverse, in place; `values` broadcasts.
-void index_put_linear(Tensor& self, const Tensor& linear, const Tensor& values, int first, int count, bool accumulate, Scalar alpha = 1);
+void index_put_linear(Tensor& self, const Tensor& linear, const Tensor& values, int first, int count, bool accumulate,
+                      Scalar alpha = 1);
 /// Checks index tensors against their extents. `dim`: of the first, for errors.
 Tensor linear_index(const std::vector<Tensor>& indices, const Dims& extents, bool wrap, const char* caller, int dim);
 /// Row-major numbers of the non-zero elements.

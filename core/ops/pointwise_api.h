@@ -38,7 +38,8 @@ Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, Scalar value =
 Tensor addcdiv(const Tensor& x, const Tensor& a, const Tensor& b, Scalar value = 1);
 Tensor bitwise_not(const Tensor& x);
 /// NaN, inf, -inf replaced; by default 0 and the largest and smallest finite values of the dtype.
-Tensor nan_to_num(const Tensor& x, std::optional<double> nan = {}, std::optional<double> posinf = {}, std::optional<double> neginf = {});
+Tensor nan_to_num(const Tensor& x, std::optional<double> nan = {}, std::optional<double> posinf = {},
+                  std::optional<double> neginf = {});
 Tensor isclose(const Tensor& a, const Tensor& b, double rtol = 1e-5, double atol = 1e-8, bool equal_nan = false);
 bool allclose(const Tensor& a, const Tensor& b, double rtol = 1e-5, double atol = 1e-8, bool equal_nan = false);
 /// Same shape and all values equal (NaN is not equal to NaN).

@@ -1,8 +1,9 @@
 #pragma once
 #include "core/dispatch.h"
 
-// Reductions over dimensions. The methods are declared in core/tensor_methods.inc; the free functions below mirror PyTorch's.
-// No dimension given: over all elements. Sums follow core/reduction_order.h, so their bits depend on shape and dtype alone.
+// Reductions over dimensions. The methods are declared in core/tensor_methods.inc; the free functions below mirror
+// PyTorch's. No dimension given: over all elements. Sums follow core/reduction_order.h, so their bits depend on shape
+// and dtype alone.
 namespace weft {
 
 /// Sum, product. Integers and bool give i64 unless o.dtype says otherwise; elements are converted to o.dtype first.

@@ -1,8 +1,8 @@
 #pragma once
 #include "core/dispatch.h"
 
-// Views: tensors over the same memory with other sizes and strides. The methods are declared in core/tensor_methods.inc; the free
-// functions below mirror PyTorch's.
+// Views: tensors over the same memory with other sizes and strides. The methods are declared in
+// core/tensor_methods.inc; the free functions below mirror PyTorch's.
 namespace weft {
 
 /// Sizes with one -1 inferred; weft::Error unless the number of elements is right.
