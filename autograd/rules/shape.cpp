@@ -1,0 +1,31 @@
+#include "core/ops/shape.h"
+
+#include "autograd/node.h"
+
+namespace weft::rules {
+
+// Every input takes its part of the gradient; input 0 holds the lengths.
+void cat(Node& n, const Tensor* g, Tensor* gin) {
+  if (!g[0].defined()) return;
+  const int dim = n.attrs<CatOp::Attrs>().dim;
+  Tensor lengths = n.input(0).to(Device());
+  const int64_t* length = lengths.data<int64_t>();
+  int64_t at = 0;
+  for (int i = 1; i < n.n_edges; ++i) {
+    if (n.needs(i)) {
+      gin[i] = g[0].narrow(dim, at, length[i - 1]);
+      if (n.edges[i].node->outputs[n.edges[i].nr].sizes.size() != gin[i].dim()) gin[i] = gin[i].reshape({0});
+    }
+    at += length[i - 1];
+  }
+}
+void flip(Node& n, const Tensor* g, Tensor* gin) {
+  if (g[0].defined()) gin[0] = g[0].flip(n.attrs<FlipOp::Attrs>().dims);
+}
+void triangle(Node& n, const Tensor* g, Tensor* gin) {
+  if (!g[0].defined()) return;
+  const auto& a = n.attrs<TriangleOp::Attrs>();
+  gin[0] = a.upper ? g[0].triu(a.diagonal) : g[0].tril(a.diagonal);
+}
+
+}  // namespace weft::rules

@@ -1,0 +1,66 @@
+#include "core/ops/shape.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/ops/copy.h"
+#include "core/parallel.h"
+
+namespace weft::cpu {
+namespace {
+void copy_into(Tensor to, const Tensor& from) { copy({CopyOp::record, &from, 1, &to, 1, nullptr}); }
+}  // namespace
+
+void cat(const OpCall& c) {
+  const int dim = c.as<CatOp::Attrs>().dim;
+  const Tensor& out = c.out[0];
+  const int64_t* lengths = c.in[0].data<int64_t>();
+  Dims sizes = out.sizes();
+  int64_t at = out.storage_offset();
+  for (int i = 1; i < c.n_in; ++i) {
+    sizes[dim] = lengths[i - 1];
+    if (lengths[i - 1] > 0 && c.in[i].numel() > 0) copy_into(weft::detail::alias(out, sizes, out.strides(), at), c.in[i]);
+    at += lengths[i - 1] * out.strides()[dim];
+  }
+}
+
+// Read backwards: from the last element on, with a negative stride.
+void flip(const OpCall& c) {
+  const Tensor& x = c.in[0];
+  if (x.numel() == 0) return;
+  Dims strides = x.strides();
+  int64_t at = x.storage_offset();
+  if (x.dim() > 0) {
+    for (int64_t d : c.as<FlipOp::Attrs>().dims) {
+      int64_t& stride = strides[static_cast<int>(d)];
+      at += (x.sizes()[static_cast<int>(d)] - 1) * stride;
+      stride = -stride;
+    }
+  }
+  copy_into(c.out[0], weft::detail::alias(x, x.sizes(), strides, at));
+}
+
+void triangle(const OpCall& c) {
+  const auto& a = c.as<TriangleOp::Attrs>();
+  const Tensor& x = c.in[0];
+  if (x.numel() == 0) return;
+  const int64_t rows = x.sizes()[x.dim() - 2], cols = x.sizes().back(), width = static_cast<int64_t>(itemsize(x.dtype()));
+  const char* from = static_cast<const char*>(x.data_ptr());
+  char* to = static_cast<char*>(c.out[0].data_ptr());
+  parallel_for(x.numel() / cols, std::max<int64_t>(1, 65536 / cols), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      // Columns [0, edge) belong to the lower part.
+      const int64_t row = r % rows, line = r * cols * width;
+      const int64_t edge = std::clamp<int64_t>(a.upper ? row + a.diagonal : row + a.diagonal + 1, 0, cols) * width, last = cols * width;
+      if (a.upper) {
+        std::memset(to + line, 0, static_cast<size_t>(edge));
+        std::memcpy(to + line + edge, from + line + edge, static_cast<size_t>(last - edge));
+      } else {
+        std::memcpy(to + line, from + line, static_cast<size_t>(edge));
+        std::memset(to + line + edge, 0, static_cast<size_t>(last - edge));
+      }
+    }
+  });
+}
+
+}  // namespace weft::cpu
