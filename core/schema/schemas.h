@@ -11,6 +11,10 @@ std::vector<OpSchema> pointwise();
 std::span<const OpSchema> pointwise_options();
 std::span<const OpSchema> creation();
 std::span<const OpSchema> views();
+std::span<const OpSchema> reductions();
+std::span<const OpSchema> indexing();
+std::span<const OpSchema> linear_algebra();
+std::span<const OpSchema> random();
 
 std::vector<std::span<const OpSchema>> all();
 
