@@ -11,13 +11,13 @@
 
 namespace weft::slice {
 
-Library::Library(const std::string& text) {
+Library::Library(const std::string& text, const std::string& optimisation) {
   std::string folder = (std::filesystem::temp_directory_path() / "weft_slice_XXXXXX").string();
   if (!mkdtemp(folder.data())) throw std::runtime_error("no folder for temporary files: " + folder);
   std::string source = folder + "/kernel.cpp", library = folder + "/kernel.so", words = folder + "/words";
   std::ofstream(source) << text;
-  std::string command = std::string(WEFT_COMPILER) +
-                        " -std=c++20 -O3 -march=native " WEFT_NUMERIC_FLAGS
+  std::string command = std::string(WEFT_COMPILER) + " -std=c++20 " + optimisation +
+                        " -march=native " WEFT_NUMERIC_FLAGS
                         " -Wno-unknown-pragmas -fvisibility=hidden -shared -fPIC -o " +
                         library + " " + source + " 2> " + words;
   auto start = std::chrono::steady_clock::now();

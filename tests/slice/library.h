@@ -8,7 +8,7 @@ namespace weft::slice {
 class Library {
  public:
   // Throws with the compiler's words when the text does not compile.
-  explicit Library(const std::string& text);
+  explicit Library(const std::string& text, const std::string& optimisation = "-O3");
   ~Library();
   Library(const Library&) = delete;
 

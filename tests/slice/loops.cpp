@@ -9,6 +9,11 @@ void softmax_row(i64 n, const T* x, T* y) {
 }
 
 template <class T>
+void softmax_rows(i64 rows, i64 n, const T* x, T* y) {
+  softmax::forward_rows(rows, n, x, y);
+}
+
+template <class T>
 void tiled_softmax_row(i64 n, const T* x, T* y) {
   auto reduce = [&]<class Combine>(Combine, const T* v) {
     auto block = [&](i64 start, i64 size) {
@@ -24,14 +29,18 @@ void tiled_softmax_row(i64 n, const T* x, T* y) {
         blocks, [&](i64 b) { return block(b * reduction::kBlock, reduction::block_size(n, b)); });
   };
   T largest = reduce(reduction::Max<T>{}, x);
-  for (i64 t = 0; t < n; t += 512)
-    for (i64 i = t; i < n && i < t + 512; ++i) y[i] = softmax::weight(x[i], largest);
+  for (i64 t = 0; t < n; t += 512) {
+    WEFT_VECTOR_LOOP
+    for (i64 i = t; i < (t + 512 < n ? t + 512 : n); ++i) y[i] = softmax::weight(x[i], largest);
+  }
   T sum = reduce(reduction::Sum<T>{}, y);
   for (i64 i = 0; i < n; ++i) y[i] = y[i] / sum;
 }
 
 template void softmax_row(i64, const float*, float*);
 template void softmax_row(i64, const double*, double*);
+template void softmax_rows(i64, i64, const float*, float*);
+template void softmax_rows(i64, i64, const double*, double*);
 template void tiled_softmax_row(i64, const float*, float*);
 template void tiled_softmax_row(i64, const double*, double*);
 
