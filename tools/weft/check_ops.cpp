@@ -10,7 +10,7 @@
 namespace weft::check {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 Outcome failed(std::string why) { return {Outcome::Kind::failed, std::move(why)}; }
 
