@@ -109,7 +109,7 @@ std::span<const OpSchema> pointwise_options() { return kRows; }
 
 std::vector<std::span<const OpSchema>> all() {
   static const std::vector<OpSchema> rows = pointwise();
-  return {pointwise_options(), rows, creation(), views(), reductions(), indexing(), linear_algebra(), random()};
+  return {pointwise_options(), rows, creation(), views(), reductions(), indexing(), linear_algebra(), random(), images()};
 }
 
 }  // namespace weft::schema

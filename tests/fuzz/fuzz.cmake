@@ -1,0 +1,13 @@
+# -DWEFT_FUZZ=ON (clang only): a libFuzzer target per file reader; tools/fuzz_readers builds and runs them.
+option(WEFT_FUZZ "build the libFuzzer targets" OFF)
+if(WEFT_FUZZ)
+  add_custom_target(fuzz)
+  file(GLOB fuzz_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*_fuzz.cpp)
+  foreach(source ${fuzz_sources})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} EXCLUDE_FROM_ALL ${source})
+    target_link_libraries(${name} PRIVATE weft -fsanitize=fuzzer)
+    target_compile_options(${name} PRIVATE -fsanitize=fuzzer ${WEFT_WARNING_FLAGS})
+    add_dependencies(fuzz ${name})
+  endforeach()
+endif()
