@@ -48,36 +48,34 @@ Tensor product(const OpRecord& op, int rank, const Tensor& a, const Tensor& b) {
   return out;
 }
 
-void check_numbers(const char* op, const Tensor& a, const AddmmOptions& o) {
-  WEFT_CHECK(is_floating(a.dtype()) || (!o.alpha.is_floating() && !o.beta.is_floating()),
-             "{}: alpha and beta must be integers for {}", op, a.dtype());
-}
-
-Dims add_sizes(const OpRecord& op, int rank, const Tensor& addend, const Tensor& a, const Tensor& b,
-               const AddmmOptions& o) {
+Dims add_sizes(const OpRecord& op, int rank, const Tensor& addend, const Tensor& a, const Tensor& b) {
   const Dims sizes = product_sizes(op.name, rank, a, b);
   check_dtypes(op.name, addend, a);
-  check_numbers(op.name, a, o);
   WEFT_CHECK(broadcast_shapes(addend.sizes(), sizes, op.name) == sizes, "{}: {} does not broadcast to {}", op.name,
              addend, sizes);
   return sizes;
 }
 
+AddmmOp::Attrs numbers(const Tensor& a, const AddmmOptions& o) {
+  if (is_floating(a.dtype())) return {o.beta, o.alpha};
+  return {o.beta.i64(), o.alpha.i64()};
+}
+
 Tensor add_product(const OpRecord& op, int rank, const Tensor& addend, const Tensor& a, const Tensor& b,
                    const AddmmOptions& o) {
-  const Dims sizes = add_sizes(op, rank, addend, a, b, o);
+  const Dims sizes = add_sizes(op, rank, addend, a, b);
   Tensor out = detail::allocate(sizes, a.dtype(), a.device());
   const Tensor in[3] = {addend, a, b};
-  dispatch(op, in, out, AddmmOp::Attrs{o.beta, o.alpha});
+  dispatch(op, in, out, numbers(a, o));
   return out;
 }
 
 Tensor& add_product_(const OpRecord& op, int rank, Tensor& self, const Tensor& a, const Tensor& b,
                      const AddmmOptions& o) {
-  const Dims sizes = add_sizes(op, rank, self, a, b, o);
+  const Dims sizes = add_sizes(op, rank, self, a, b);
   WEFT_CHECK(self.sizes() == sizes, "{}_: {} cannot hold the result {}", op.name, self, sizes);
   const Tensor in[3] = {self, a, b};
-  dispatch_inplace(op, self, in, AddmmOp::Attrs{o.beta, o.alpha});
+  dispatch_inplace(op, self, in, numbers(a, o));
   return self;
 }
 
@@ -226,7 +224,10 @@ Tensor& baddbmm_(Tensor& self, const Tensor& a, const Tensor& b, const AddmmOpti
 }
 Tensor& addbmm_(Tensor& self, const Tensor& a, const Tensor& b, const AddmmOptions& o) {
   const auto [left, right] = side_by_side(a, b);
-  return addmm_(self, left, right, o);
+  const Dims sizes{left.sizes()[0], right.sizes()[1]};
+  if (self.sizes() == sizes || detail::needs_grad(&self, 1)) return addmm_(self, left, right, o);
+  const Tensor result = addmm(self, left, right, o);
+  return self.resize_(sizes).copy_(result);
 }
 
 Tensor Tensor::matmul(const Tensor& o) const { return weft::matmul(*this, o); }

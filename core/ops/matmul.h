@@ -26,14 +26,14 @@ struct AddmmOptions {
   Scalar beta = 1;  ///< 0: the addend is not read, so that its NaN does not count
   Scalar alpha = 1;
 };
-/// beta * addend + alpha * a b; the addend broadcasts to the result. Numbers of integer products must be integers.
+/// beta * addend + alpha * a b; the addend broadcasts to the result. Numbers of integer products are truncated.
 Tensor addmm(const Tensor& addend, const Tensor& a, const Tensor& b, const AddmmOptions& o = {});
 /// The same for a batch of products.
 Tensor baddbmm(const Tensor& addend, const Tensor& a, const Tensor& b, const AddmmOptions& o = {});
 /// The same for the sum of a batch of products: [m, n].
 Tensor addbmm(const Tensor& addend, const Tensor& a, const Tensor& b, const AddmmOptions& o = {});
 Tensor addmv(const Tensor& addend, const Tensor& a, const Tensor& x, const AddmmOptions& o = {});
-/// In place: the addend has the shape of the result.
+/// In place: the addend has the shape of the result; addbmm_ grows it to that.
 Tensor& addmm_(Tensor& self, const Tensor& a, const Tensor& b, const AddmmOptions& o = {});
 Tensor& baddbmm_(Tensor& self, const Tensor& a, const Tensor& b, const AddmmOptions& o = {});
 Tensor& addbmm_(Tensor& self, const Tensor& a, const Tensor& b, const AddmmOptions& o = {});

@@ -1,3 +1,4 @@
+#include "core/ops/attention.h"
 #include "core/ops/matmul.h"
 #include "core/schema/schemas.h"
 
@@ -31,6 +32,12 @@ const OpSchema kRows[] = {
        return addbmm_(self, a.tensor(1), a.tensor(2), options(a));
      }},
     {"addmv", "input, mat, vec, *, beta=1, alpha=1", [](const Args& a) -> Value { return addmv(a.tensor(0), a.tensor(1), a.tensor(2), options(a)); }},
+    {"scaled_dot_product_attention", "query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *, scale=None, enable_gqa=False",
+     [](const Args& a) -> Value {
+       return scaled_dot_product_attention(a.tensor(0), a.tensor(1), a.tensor(2),
+                                           {.attn_mask = a.optional_tensor(3), .dropout_p = a.real(4), .is_causal = a.flag(5),
+                                            .scale = a.optional_real(6), .enable_gqa = a.flag(7)});
+     }},
 };
 
 }  // namespace
