@@ -131,6 +131,14 @@ Value inplace(const OpSchema& s, std::vector<Value> args, std::vector<NamedValue
   return self.copy_(result);
 }
 
+// Ops that promote types may widen or narrow into `out`, all others need its dtype to be that of the result.
+bool promotes(std::string_view op) {
+  static const std::vector<OpSchema> rows = schema::pointwise();
+  auto is_op = [op](const OpSchema& s) { return s.name == op; };
+  std::span<const OpSchema> options = schema::pointwise_options();
+  return std::any_of(rows.begin(), rows.end(), is_op) || std::any_of(options.begin(), options.end(), is_op);
+}
+
 void give(const Value& result, const Value& out, std::string_view op) {
   if (out.is_list()) {
     const auto& results = result.as_list();
@@ -142,7 +150,8 @@ void give(const Value& result, const Value& out, std::string_view op) {
   Tensor to = out.as_tensor("out");
   const Tensor& from = result.as_tensor();
   WEFT_CHECK(!from.requires_grad() && !(is_grad_enabled() && to.requires_grad()), "{}: out= does not take part in autograd; use the plain form or NoGrad", op);
-  WEFT_CHECK_TYPE(category(from.dtype()) <= category(to.dtype()), "{}: the result is {} but out is {}", op, from.dtype(), to.dtype());
+  WEFT_CHECK_TYPE(promotes(op) ? category(from.dtype()) <= category(to.dtype()) : from.dtype() == to.dtype(), "{}: the result is {} but out is {}", op, from.dtype(), to.dtype());
+  WEFT_CHECK(!detail::overlaps_itself(to.sizes(), to.strides()), "{}: several elements of out {} share one address (expanded); clone() it first", op, to);
   if (to.sizes() != from.sizes()) to.resize_(from.sizes());
   to.copy_(from);
 }

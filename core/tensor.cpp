@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 
@@ -144,11 +145,12 @@ Tensor arange(Scalar start, Scalar end, Scalar step, const TensorOptions& o) {
     for (int64_t i = 0; i < n; ++i) p[i] = start.i64() + i * s;
     out = wide.to(t);
   } else {
-    double n = std::ceil((end.f64() - start.f64()) / step.f64());
+    // For integer results PyTorch truncates the bounds first.
+    double n = is_floating(t) ? std::ceil((end.f64() - start.f64()) / step.f64())
+                              : std::ceil(static_cast<double>(end.i64() - start.i64()) / static_cast<double>(std::max<int64_t>(std::llabs(step.i64()), 1)) * (step.f64() < 0 ? -1 : 1));
     WEFT_CHECK(n < 9e18, "arange: {} elements do not fit into 63 bits", n);
     Tensor wide = empty({static_cast<int64_t>(n)}, {.dtype = DType::f64});
     double* p = wide.data<double>();
-    // Integers are truncated first, as PyTorch does for integer results.
     for (int64_t i = 0; i < static_cast<int64_t>(n); ++i)
       p[i] = is_floating(t) ? start.f64() + static_cast<double>(i) * step.f64() : static_cast<double>(start.i64() + i * step.i64());
     out = wide.to(t);

@@ -36,6 +36,9 @@ case $1 in
   tsan)
     other_build tsan -DWEFT_SANITIZE=thread
     ;;
+  fuzz)
+    "$weft_root/tools/fuzz_readers" 10
+    ;;
   clang)
     command -v clang++ >/dev/null || skip "clang++ is not installed"
     other_build clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS=-Werror

@@ -12,7 +12,7 @@ const OpRecord LinearIndexOp::record{.name = "linear_index", .cpu = cpu::linear_
 const OpRecord IndexOp::record{.name = "index", .save_inputs = 0b10, .cpu = cpu::index, .rule = rules::index};
 const OpRecord IndexPutOp::record{.name = "index_put", .save_inputs = 0b10, .cpu = cpu::index_put, .rule = rules::index_put};
 const OpRecord NonzeroOp::record{.name = "nonzero", .cpu = cpu::nonzero};
-const OpRecord CountNonzeroOp::record{.name = "nonzero", .cpu = cpu::count_nonzero_elements};
+const OpRecord CountElementsOp::record{.name = "nonzero", .cpu = cpu::count_nonzero_elements};
 
 namespace detail {
 namespace {
@@ -73,7 +73,7 @@ Tensor flat_nonzero(const Tensor& given) {
   NoGrad guard;
   const Tensor in[1] = {given.contiguous()};
   Tensor count = allocate({}, DType::i64, given.device());
-  weft::dispatch(CountNonzeroOp::record, in, count, NoAttrs{});
+  weft::dispatch(CountElementsOp::record, in, count, NoAttrs{});
   Tensor out = allocate({count.item<int64_t>()}, DType::i64, given.device());
   weft::dispatch(NonzeroOp::record, in, out, NoAttrs{});
   return out;

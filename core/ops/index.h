@@ -91,7 +91,7 @@ struct IndexPutOp {  ///< (self, linear, values): values has the shape of IndexO
 struct NonzeroOp {  ///< x -> i64 [count] row-major numbers, `count` known beforehand
   static const OpRecord record;
 };
-struct CountNonzeroOp {  ///< x -> i64 []
+struct CountElementsOp {  ///< x -> i64 []
   static const OpRecord record;
 };
 

@@ -83,13 +83,19 @@ Tensor where(const Tensor& condition, Scalar a, Scalar b) { return where(conditi
 Tensor Tensor::where(const Tensor& condition, const Tensor& other) const { return weft::where(condition, *this, other); }
 Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value) {
   check_mask(mask, "masked_fill");
-  WEFT_CHECK_TYPE(category(value.dtype()) <= category(x.dtype()), "masked_fill: a {} value does not fit {}", value.dtype(), x);
+  WEFT_CHECK_TYPE(!value.is_floating() || is_floating(x.dtype()), "masked_fill: a {} value does not fit {}", value.dtype(), x);
   return binary(p::masked_fill, x, mask, {value});
+}
+Tensor masked_fill(const Tensor& x, const Tensor& mask, const Tensor& value) {
+  check_mask(mask, "masked_fill");
+  WEFT_CHECK(value.defined() && value.dim() == 0, "masked_fill: value must be a number or a 0-dim tensor, got {}", value);
+  WEFT_CHECK_TYPE(!is_floating(value.dtype()) || is_floating(x.dtype()), "masked_fill: a {} value does not fit {}", value.dtype(), x);
+  return where(mask, value.to(x.dtype()), x);
 }
 Tensor Tensor::masked_fill(const Tensor& mask, Scalar value) const { return weft::masked_fill(*this, mask, value); }
 Tensor& Tensor::masked_fill_(const Tensor& mask, Scalar value) {
   check_mask(mask, "masked_fill_");
-  WEFT_CHECK_TYPE(category(value.dtype()) <= category(dtype()), "masked_fill_: a {} value does not fit {}", value.dtype(), *this);
+  WEFT_CHECK_TYPE(!value.is_floating() || is_floating(dtype()), "masked_fill_: a {} value does not fit {}", value.dtype(), *this);
   return pointwise_(p::masked_fill, *this, &mask, &value);
 }
 

@@ -29,6 +29,8 @@ Tensor where(const Tensor& condition, const Tensor& a, Scalar b);
 Tensor where(const Tensor& condition, Scalar a, const Tensor& b);
 Tensor where(const Tensor& condition, Scalar a, Scalar b);
 Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value);
+/// value: 0-dim; takes part in gradients.
+Tensor masked_fill(const Tensor& x, const Tensor& mask, const Tensor& value);
 /// x limited to [min, max]; at least one bound. Tensors broadcast.
 Tensor clamp(const Tensor& x, std::optional<Scalar> min, std::optional<Scalar> max = {});
 Tensor clamp(const Tensor& x, const Tensor& min, const Tensor& max);

@@ -142,15 +142,13 @@ Tensor Tensor::expand(const Dims& given) const {
   Dims to = given, strides;
   strides.resize(to.size());
   int lead = to.size() - dim();
-  for (int i = 0; i < to.size(); ++i) {
-    if (i < lead) {
-      WEFT_CHECK(to[i] >= 0, "expand: a new dimension needs a size >= 0, got {}", given);
-      continue;
-    }
-    int64_t s = sizes()[i - lead];
+  for (int i = to.size() - 1; i >= 0; --i) {
+    if (i < lead) WEFT_CHECK(to[i] >= 0, "expand: a new dimension needs a size >= 0, got {}", given);
+    int64_t s = i < lead ? 1 : sizes()[i - lead];
+    int64_t step = i >= lead ? this->strides()[i - lead] : i + 1 < to.size() ? to[i + 1] * strides[i + 1] : 1;
     if (to[i] == -1) to[i] = s;
     WEFT_CHECK(to[i] == s || (s == 1 && to[i] >= 0), "expand: {} does not expand to {}; only sizes of 1 can grow", *this, given);
-    strides[i] = to[i] == s ? this->strides()[i - lead] : 0;
+    strides[i] = to[i] == s ? step : 0;
   }
   checked_numel(to, "expand");
   return dispatch_view(ExpandOp::record, *this, to, strides, storage_offset(), NoAttrs{});

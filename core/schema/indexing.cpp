@@ -1,6 +1,8 @@
 #include "core/error.h"
+#include "core/ops/embedding.h"
 #include "core/ops/gather.h"
 #include "core/ops/index.h"
+#include "core/ops/shape.h"
 #include "core/schema/schemas.h"
 
 namespace weft::schema {
@@ -61,6 +63,29 @@ const OpSchema kRows[] = {
     {"masked_select", "input, mask", [](const Args& a) -> Value { return masked_select(a.tensor(0), a.tensor(1)); }},
     {"masked_scatter", "input, mask, source", [](const Args& a) -> Value { return masked_scatter(a.tensor(0), a.tensor(1), a.tensor(2)); }},
     {"nonzero", "input", [](const Args& a) -> Value { return nonzero(a.tensor(0)); }},
+    {"cat", "tensors, dim=0", [](const Args& a) -> Value { return cat(a.tensors(0), a.integer(1)); }},
+    {"stack", "tensors, dim=0", [](const Args& a) -> Value { return stack(a.tensors(0), a.integer(1)); }},
+    {"hstack", "tensors", [](const Args& a) -> Value { return hstack(a.tensors(0)); }},
+    {"vstack", "tensors", [](const Args& a) -> Value { return vstack(a.tensors(0)); }},
+    {"dstack", "tensors", [](const Args& a) -> Value { return dstack(a.tensors(0)); }},
+    {"repeat", "input, *repeats", [](const Args& a) -> Value { return repeat(a.tensor(0), a.dims(1)); }},
+    {"tile", "input, *dims", [](const Args& a) -> Value { return tile(a.tensor(0), a.dims(1)); }},
+    {"repeat_interleave", "input, repeats, dim=None",
+     [](const Args& a) -> Value {
+       return a.is_tensor(1) ? repeat_interleave(a.tensor(0), a.tensor(1), a.optional_integer(2)) : repeat_interleave(a.tensor(0), a.integer(1), a.optional_integer(2));
+     }},
+    {"flip", "input, *dims", [](const Args& a) -> Value { return flip(a.tensor(0), a.dims(1)); }},
+    {"roll", "input, shifts, dims=[]", [](const Args& a) -> Value { return roll(a.tensor(0), a.dims(1), a.dims(2)); }},
+    {"tril", "input, diagonal=0", [](const Args& a) -> Value { return tril(a.tensor(0), a.integer(1)); }},
+    {"triu", "input, diagonal=0", [](const Args& a) -> Value { return triu(a.tensor(0), a.integer(1)); }},
+    {"diag", "input, diagonal=0", [](const Args& a) -> Value { return diag(a.tensor(0), a.integer(1)); }},
+    {"diag_embed", "input, offset=0, dim1=-2, dim2=-1", [](const Args& a) -> Value { return diag_embed(a.tensor(0), a.integer(1), a.integer(2), a.integer(3)); }},
+    {"pad", "input, pad, mode='constant', value=None",
+     [](const Args& a) -> Value { return pad(a.tensor(0), a.integers(1), a.text(2), a.none(3) ? Scalar(0.0) : a.scalar(3)); }},
+    {"glu", "input, dim=-1", [](const Args& a) -> Value { return glu(a.tensor(0), a.integer(1)); }},
+    {"one_hot", "tensor, num_classes=-1", [](const Args& a) -> Value { return one_hot(a.tensor(0), a.integer(1)); }},
+    {"embedding", "input, weight, padding_idx=None",
+     [](const Args& a) -> Value { return embedding(a.tensor(0), a.tensor(1), {.padding_idx = a.optional_integer(2)}); }},
 };
 
 }  // namespace

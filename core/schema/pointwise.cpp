@@ -5,14 +5,36 @@
 namespace weft::schema {
 namespace {
 
+// Which arguments PyTorch takes as plain numbers: of comparisons the second; of these ops none, or the second alone; else any
+// but all.
+bool takes_number(const PointwiseInfo& op, int i) {
+  for (std::string_view name : {"atan2", "fmax", "fmin", "maximum", "minimum", "hypot", "logaddexp", "logaddexp2", "heaviside", "gcd"})
+    if (name == op.name) return false;
+  for (std::string_view name : {"fmod", "clamp_min", "clamp_max", "copysign"})
+    if (name == op.name) return i == 1;
+  if (op.dtypes == ops::Dtypes::logical) return false;
+  return op.dtypes != ops::Dtypes::compare || i == 1;
+}
+void check_numbers(const PointwiseInfo& op, const Args& a) {
+  bool any = false;
+  for (int i = 0; i < op.arity; ++i) {
+    bool is_tensor = a.is_tensor(static_cast<size_t>(i));
+    any |= is_tensor;
+    WEFT_CHECK_TYPE(is_tensor || takes_number(op, i), "{}: expects a tensor", a.label(static_cast<size_t>(i)));
+  }
+  WEFT_CHECK_TYPE(any, "{}: at least one argument must be a tensor", op.name);
+}
+
 template <const PointwiseInfo& op>
 Value call_row(const Args& a) {
+  check_numbers(op, a);
   Tensor in[3];
   for (int i = 0; i < op.arity; ++i) in[i] = a.operand(static_cast<size_t>(i));
   return pointwise(op, in);
 }
 template <const PointwiseInfo& op>
 Value inplace_row(const Args& a) {
+  check_numbers(op, a);
   Tensor self = a.tensor(0);
   Tensor rest[2];
   for (int i = 1; i < op.arity; ++i) rest[i - 1] = a.operand(static_cast<size_t>(i));
@@ -65,7 +87,7 @@ const OpSchema kRows[] = {
      }},
     {"round", "input, *, decimals=0", [](const Args& a) -> Value { return round(a.tensor(0), a.integer(1)); }},
     {"where", "condition, input, other", [](const Args& a) -> Value { return where(a.tensor(0), a.operand(1), a.operand(2)); }},
-    {"masked_fill", "input, mask, value", [](const Args& a) -> Value { return masked_fill(a.tensor(0), a.tensor(1), a.scalar(2)); },
+    {"masked_fill", "input, mask, value", [](const Args& a) -> Value { return a.is_tensor(2) ? masked_fill(a.tensor(0), a.tensor(1), a.tensor(2)) : masked_fill(a.tensor(0), a.tensor(1), a.scalar(2)); },
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).masked_fill_(a.tensor(1), a.scalar(2)); }},
     {"clamp", "input, min=None, max=None",
      [](const Args& a) -> Value {
@@ -79,7 +101,12 @@ const OpSchema kRows[] = {
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).addcdiv_(a.operand(1), a.operand(2), a.scalar(3)); }},
     {"bitwise_not", "input", [](const Args& a) -> Value { return bitwise_not(a.tensor(0)); }},
     {"nan_to_num", "input, nan=None, posinf=None, neginf=None",
-     [](const Args& a) -> Value { return nan_to_num(a.tensor(0), a.optional_real(1), a.optional_real(2), a.optional_real(3)); }},
+     [](const Args& a) -> Value { return nan_to_num(a.tensor(0), a.optional_real(1), a.optional_real(2), a.optional_real(3)); },
+     [](const Args& a) -> Value {
+       Tensor self = a.tensor(0);
+       if (!is_floating(self.dtype())) return self;
+       return self.copy_(nan_to_num(self, a.optional_real(1), a.optional_real(2), a.optional_real(3)));
+     }},
     {"isclose", "input, other, rtol=1e-05, atol=1e-08, equal_nan=False",
      [](const Args& a) -> Value { return isclose(a.tensor(0), a.tensor(1), a.real(2), a.real(3), a.flag(4)); }},
     {"allclose", "input, other, rtol=1e-05, atol=1e-08, equal_nan=False",
@@ -109,7 +136,7 @@ std::span<const OpSchema> pointwise_options() { return kRows; }
 
 std::vector<std::span<const OpSchema>> all() {
   static const std::vector<OpSchema> rows = pointwise();
-  return {pointwise_options(), rows, creation(), views(), reductions(), indexing(), linear_algebra(), random()};
+  return {pointwise_options(), rows, creation(), views(), reductions(), indexing(), linear_algebra(), random(), images()};
 }
 
 }  // namespace weft::schema

@@ -15,6 +15,7 @@ std::span<const OpSchema> reductions();
 std::span<const OpSchema> indexing();
 std::span<const OpSchema> linear_algebra();
 std::span<const OpSchema> random();
+std::span<const OpSchema> images();
 
 std::vector<std::span<const OpSchema>> all();
 

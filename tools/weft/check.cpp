@@ -35,12 +35,12 @@ struct Totals {
   Counts all;
 };
 
-nlohmann::json read_json(const fs::path& path) {
+nlohmann::ordered_json read_json(const fs::path& path) {
   std::ifstream in(path);
   WEFT_CHECK_FILE(in.good(), "{}: cannot be opened", path.string());
   try {
-    return nlohmann::json::parse(in);
-  } catch (const nlohmann::json::exception& e) {
+    return nlohmann::ordered_json::parse(in);
+  } catch (const nlohmann::ordered_json::exception& e) {
     detail::fail_with(detail::Fault::file, "{}: {}", path.string(), e.what());
   }
 }
@@ -99,8 +99,8 @@ class Runner {
     Counts counts;
     CaseFunction run_case = case_function(file.folder);
     // A file without `cases` is one case.
-    const nlohmann::json whole = nlohmann::json::array({file.head});
-    const nlohmann::json& cases = file.head.contains("cases") ? file.head["cases"] : whole;
+    const nlohmann::ordered_json whole = nlohmann::ordered_json::array({file.head});
+    const nlohmann::ordered_json& cases = file.head.contains("cases") ? file.head["cases"] : whole;
     for (const auto& c : cases) {
       const std::string id = c.value("id", "");
       if (!std::regex_search(file.stem, only_) && !std::regex_search(file.stem + "/" + id, only_)) continue;
@@ -138,8 +138,8 @@ class Runner {
 };
 
 void write_json(const std::string& path, const Totals& t) {
-  auto one = [](const Counts& c) { return nlohmann::json{{"passed", c.passed}, {"failed", c.failed}, {"missing", c.missing}}; };
-  nlohmann::json j = one(t.all);
+  auto one = [](const Counts& c) { return nlohmann::ordered_json{{"passed", c.passed}, {"failed", c.failed}, {"missing", c.missing}}; };
+  nlohmann::ordered_json j = one(t.all);
   j["fell_back"] = t.all.fell_back;
   for (const auto& [name, counts] : t.files) j["files"][name] = one(counts);
   std::ofstream out(path);

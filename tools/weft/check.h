@@ -32,7 +32,7 @@ class TensorFile {
   Tensor load(const std::string& name) const;
 
  private:
-  nlohmann::json header_;
+  nlohmann::ordered_json header_;
   const char* data_ = nullptr;
   void* map_ = nullptr;
   size_t bytes_ = 0, data_bytes_ = 0;
@@ -42,7 +42,7 @@ class TensorFile {
 struct CaseFile {
   std::string folder;  ///< "ops", "modules", ...
   std::string stem;    ///< "softmax"
-  nlohmann::json head;
+  nlohmann::ordered_json head;
   std::unique_ptr<TensorFile> tensors;
 };
 
@@ -50,8 +50,8 @@ struct CaseFile {
 class Decoder {
  public:
   explicit Decoder(const CaseFile& file, bool with_grad = true) : file_(file), with_grad_(with_grad) {}
-  Value value(const nlohmann::json& j);
-  Tensor tensor(const nlohmann::json& reference);
+  Value value(const nlohmann::ordered_json& j);
+  Tensor tensor(const nlohmann::ordered_json& reference);
   const std::vector<Tensor>& leaves() const { return leaves_; }
   /// All tensors decoded so far, in order (views refer to them by number).
   const std::vector<Tensor>& seen() const { return seen_; }
@@ -62,15 +62,15 @@ class Decoder {
   std::vector<Tensor> leaves_, seen_;
 };
 
-double number(const nlohmann::json& j);  // also {"float": "inf"}
+double number(const nlohmann::ordered_json& j);  // also {"float": "inf"}
 /// Empty when `got` agrees with the reference, else what differs.
-std::string compare(const CaseFile& file, const Value& got, const nlohmann::json& want, double rtol, double atol);
+std::string compare(const CaseFile& file, const Value& got, const nlohmann::ordered_json& want, double rtol, double atol);
 std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, double atol, bool absolute = false);
 
 // One function per kind of folder.
-Outcome run_op_case(const CaseFile& file, const nlohmann::json& c);
+Outcome run_op_case(const CaseFile& file, const nlohmann::ordered_json& c);
 
-using CaseFunction = Outcome (*)(const CaseFile&, const nlohmann::json&);
+using CaseFunction = Outcome (*)(const CaseFile&, const nlohmann::ordered_json&);
 /// Null when the folder's kind is not known.
 CaseFunction case_function(const std::string& folder);
 

@@ -26,7 +26,7 @@ TensorFile::TensorFile(const std::string& path) {
   std::memcpy(&n, map_, 8);
   WEFT_CHECK_FILE(n <= bytes_ - 8, "{}: the header is longer than the file", path);
   const char* text = static_cast<const char*>(map_) + 8;
-  header_ = nlohmann::json::parse(text, text + n);
+  header_ = nlohmann::ordered_json::parse(text, text + n);
   data_ = text + n;
   data_bytes_ = bytes_ - 8 - n;
 }
@@ -35,7 +35,7 @@ TensorFile::~TensorFile() {
 }
 
 Tensor TensorFile::load(const std::string& name) const {
-  const nlohmann::json& e = header_.at(name);
+  const nlohmann::ordered_json& e = header_.at(name);
   static const std::map<std::string, DType> dtypes = {{"F32", DType::f32}, {"F64", DType::f64}, {"BF16", DType::bf16}, {"F16", DType::f16}, {"I8", DType::i8},
                                                       {"U8", DType::u8},   {"I16", DType::i16}, {"I32", DType::i32},   {"I64", DType::i64}, {"BOOL", DType::bool_}};
   auto t = dtypes.find(e.at("dtype").get<std::string>());
@@ -47,7 +47,7 @@ Tensor TensorFile::load(const std::string& name) const {
   return out;
 }
 
-double number(const nlohmann::json& j) {
+double number(const nlohmann::ordered_json& j) {
   if (j.is_object() && j.contains("float")) {
     const std::string s = j["float"];
     if (s == "nan") return std::numeric_limits<double>::quiet_NaN();
@@ -56,7 +56,7 @@ double number(const nlohmann::json& j) {
   return j.get<double>();
 }
 
-Tensor Decoder::tensor(const nlohmann::json& r) {
+Tensor Decoder::tensor(const nlohmann::ordered_json& r) {
   WEFT_CHECK_TYPE(!r.contains("complex"), "complex tensors are not supported");
   Tensor t = file_.tensors->load(r.at("tensor"));
   if (r.contains("shape")) t = t.as_strided(Dims(r["shape"].get<std::vector<int64_t>>()), Dims(r["stride"].get<std::vector<int64_t>>()), r.value("offset", int64_t{0})).detach();
@@ -68,7 +68,7 @@ Tensor Decoder::tensor(const nlohmann::json& r) {
   return t;
 }
 
-Value Decoder::value(const nlohmann::json& j) {
+Value Decoder::value(const nlohmann::ordered_json& j) {
   if (j.is_null()) return Value();
   if (j.is_boolean()) return Value(j.get<bool>());
   if (j.is_number_integer()) return Value(j.get<int64_t>());
@@ -129,7 +129,7 @@ std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, 
   return {};
 }
 
-std::string compare(const CaseFile& file, const Value& got, const nlohmann::json& want, double rtol, double atol) {
+std::string compare(const CaseFile& file, const Value& got, const nlohmann::ordered_json& want, double rtol, double atol) {
   if (want.is_null()) return got.is_none() ? "" : "want None";
   if (want.is_array()) {
     if (!got.is_list() || got.size() != want.size()) return "want a list of " + std::to_string(want.size());
