@@ -2,7 +2,7 @@
 
 #include "core/ops/record.h"
 
-// Activations of torch.nn.functional. relu6 is Hardtanh(0, 6); celu and selu are Elu.
+// Activations of torch.nn.functional. relu6 is Hardtanh(0, 6); selu is Elu.
 namespace weft::ops {
 
 // max(x, 0); NaN stays NaN; the gradient at 0 is 0.
@@ -85,7 +85,8 @@ struct Hardsigmoid : Pointwise<1> {
   }
   template <class T>
   WEFT_FN static T backward(T g, T x, T) {
-    return where((x > T(-3)) & (x < T(3)), g / T(6), T(0));
+    // PyTorch's 1/6 is a float, also in double.
+    return where((x > T(-3)) & (x < T(3)), g * T(1.0f / 6.0f), T(0));
   }
 };
 
@@ -158,7 +159,7 @@ struct Softsign : Pointwise<1> {
   }
 };
 
-// scale x where x > 0, else scale alpha (exp(input_scale x) - 1). celu(alpha): (alpha, 1, 1 / alpha).
+// scale x where x > 0, else scale alpha (exp(input_scale x) - 1).
 struct Elu : Pointwise<1, 3> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
   static constexpr unsigned needs[1] = {kA};
@@ -171,6 +172,21 @@ struct Elu : Pointwise<1, 3> {
   WEFT_FN static T backward(T g, T x, T, T alpha, T scale, T input_scale) {
     T z = where(x <= T(0), x, T(0)) * input_scale;
     return where(x <= T(0), g * (input_scale * (alpha * scale)) * exp(z), g * scale);
+  }
+};
+
+// x where x > 0, else alpha (exp(x / alpha) - 1). inverse = 1 / alpha; slope is the same for the gradient, which
+// PyTorch rounds to float first.
+struct Celu : Pointwise<1, 3> {
+  static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr unsigned needs[1] = {kA};
+  template <class T>
+  WEFT_FN static T forward(T x, T alpha, T inverse, T) {
+    return where(x < T(0), expm1(x * inverse) * alpha, x);
+  }
+  template <class T>
+  WEFT_FN static T backward(T g, T x, T, T alpha, T, T slope) {
+    return where(x <= T(0), g * (slope * alpha) * exp(where(x <= T(0), x, T(0)) * slope), g);
   }
 };
 

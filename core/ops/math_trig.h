@@ -4,8 +4,8 @@
 
 // Trigonometric functions and their inverses.
 //
-// Arguments of sin, cos and tan are reduced by multiples of pi / 2 in double, rightly up to |x| = 1e15 (float too). A
-// larger angle counts as 0: a right answer needs pi to 1100 bits.
+// Angles are multiplied by 2 / pi in pieces whose products are exact, so that whole turns can be taken off each
+// product. float: right for every angle. double: right up to 1e31; larger angles count as 0.
 namespace weft::math {
 
 // (sin(r) - r) / r^3 and (cos(r) - 1 + z / 2) / z^2 for |r| <= pi / 4; z = r^2.
@@ -20,26 +20,47 @@ WEFT_FN double cos_tail(double z) {
               2.0875647505071681e-09, -1.1355744821852247e-11);
 }
 
-// x = k pi / 2 + r + low; gives k mod 4 as 0, 1, 2 or 3.
+// p mod 4, in [-2, 2].
+WEFT_FN double turn_rest(double p) { return fma(-4.0, round(p * 0.25), p); }
+// Adds b to a; what rounding lost joins `lost`.
+WEFT_FN double add_exact(double a, double b, double& lost) {
+  double sum = a + b;
+  double part = sum - a;
+  lost += (a - (sum - part)) + (b - part);
+  return sum;
+}
+
+// x = (4 n + q) pi / 2 + r + low; gives q as 0, 1, 2 or 3.
 WEFT_FN double reduce_angle(double x, double& r, double& low) {
-  x = where(abs(x) > 1e15, x - x, x);
-  double k = round(x * 0.63661977236758138);
-  // The first part has 33 bits, so that k times it is exact for every k that matters; then a sum and a product with
-  // their rounding errors.
-  double first = fma(-k, 1.5707963267341256, x);
-  double product = k * 6.077100506303966e-11;
-  double second = first - product;
-  double part = second - first;
-  double error = (first - (second - part)) - (product + part) - fma(k, 6.077100506303966e-11, -product);
-  double third = fma(-k, 2.0222662487959506e-21, error);
-  r = second + third;
-  low = third - (r - second);
+  x = where(abs(x) > 1e31, x - x, x);
+  // 2 / pi in four parts of 53 bits, each product with its rounding error.
+  double p0 = x * 0.63661977236758138, e0 = fma(x, 0.63661977236758138, -p0);
+  double p1 = x * -3.9357353350364972e-17, e1 = fma(x, -3.9357353350364972e-17, -p1);
+  double p2 = x * -2.1442872565786008e-33, e2 = fma(x, -2.1442872565786008e-33, -p2);
+  double lost = 0.0;
+  double sum = add_exact(turn_rest(p0), turn_rest(e0), lost);
+  sum = add_exact(sum, turn_rest(p1), lost);
+  sum = add_exact(sum, e1, lost);
+  sum = add_exact(sum, p2, lost);
+  lost += fma(x, 1.6107127853188224e-49, e2);
+  double k = round(sum);
+  double fraction = sum - k;
+  double f = fraction + lost;
+  double f_low = lost - (f - fraction);
+  r = f * 1.5707963267948966;
+  low = fma(f, 1.5707963267948966, -r) + fma(f, 6.123233995736766e-17, f_low * 1.5707963267948966);
   return k - 4.0 * floor(k * 0.25);
 }
 WEFT_FN float reduce_angle(float x, float& r, float& low) {
-  x = where(abs(x) > 1e15f, x - x, x);
-  double k = round(double(x) * 0.63661977236758138);
-  r = float(fma(-k, 6.123233995736766e-17, fma(-k, 1.5707963267948966, double(x))));
+  // 2 / pi in parts of 29 bits: their products with 24 bits are exact in double.
+  double t = x;
+  double a = turn_rest(t * 0.63661977089941502), b = turn_rest(t * 1.4681663246252086e-09);
+  double c = turn_rest(t * 2.2760100671971816e-18), d = turn_rest(t * 5.8812147387730434e-27);
+  double e = turn_rest(t * 1.0346868700836215e-35) + t * 3.7832563882960676e-45;
+  double k = round((a + b) + (c + d) + e);
+  // From the largest part on: next to a multiple of pi / 2 the leading ones cancel without error.
+  double f = (((a - k) + b) + c) + d + e;
+  r = float(f * 1.5707963267948966);
   low = 0.0f;
   return float(k - 4.0 * floor(k * 0.25));
 }
@@ -61,7 +82,7 @@ WEFT_FN T sin_text(T x) {
   sin_cos(r, low, s, c);
   T y = where((q == T(1)) | (q == T(3)), c, s);
   y = where(q >= T(2), -y, y);
-  return where(x == T(0), x, y);
+  return where(abs(x) < Format<T>::kMinNormal, x, y);
 }
 template <class T>
 WEFT_FN T cos_text(T x) {
@@ -80,7 +101,7 @@ WEFT_FN double tan(double x) {
   double q = reduce_angle(x, r, low);
   sin_cos(r, low, s, c);
   bool odd = (q == 1.0) | (q == 3.0);
-  return where(x == 0.0, x, where(odd, -c, s) / where(odd, s, c));
+  return where(abs(x) < Format<double>::kMinNormal, x, where(odd, -c, s) / where(odd, s, c));
 }
 WEFT_FN float tan(float x) { return float(tan(double(x))); }
 

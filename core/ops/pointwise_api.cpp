@@ -189,7 +189,7 @@ Tensor softshrink(const Tensor& x, double lambd) {
 Tensor elu(const Tensor& x, double alpha) { return unary(p::elu, x, {alpha, 1.0, 1.0}); }
 Tensor celu(const Tensor& x, double alpha) {
   WEFT_CHECK(alpha != 0, "celu: alpha must not be 0");
-  return unary(p::elu, x, {alpha, 1.0, 1.0 / alpha});
+  return unary(p::celu, x, {alpha, 1.0 / alpha, 1.0 / static_cast<float>(alpha)});
 }
 Tensor selu(const Tensor& x) { return unary(p::elu, x, {1.6732632423543772848170429916717, 1.0507009873554804934193349852946, 1.0}); }
 Tensor softplus(const Tensor& x, double beta, double threshold) { return unary(p::softplus, x, {beta, threshold}); }

@@ -110,13 +110,13 @@ struct Copysign : Pointwise<2> {
   }
 };
 
-// 0, b or 1 where a is negative, zero or positive.
+// 0, b or 1 where a is negative, zero or positive; 0 for NaN.
 struct Heaviside : Pointwise<2> {
   static constexpr Dtypes dtypes = Dtypes::any;
   static constexpr bool differentiable = false;
   template <class T>
   WEFT_FN static T forward(T a, T b) {
-    return where(a == T(0), b, where(a > T(0), T(1), where(isnan(a), a, T(0))));
+    return where(a == T(0), b, where(a > T(0), T(1), T(0)));
   }
 };
 

@@ -1,9 +1,11 @@
 #include "data/serialize.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstdlib>
 
 #include "core/error.h"
@@ -182,6 +184,23 @@ TEST_CASE("save: a full disk is one clear error") {
     CHECK(error_of([&] { save("/dev/full", v); }) ==
           "save: cannot write '/dev/full': No space left on device; nothing under that name was changed");
   }
+}
+
+TEST_CASE("save: a disk that fills up keeps the old file and nothing of the new one") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("m.pt");
+  save(path, {{"epoch", 1}});
+  rlimit old_limit;  // a limit on the size of files fails as a full disk does, only with another reason
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &old_limit) == 0);
+  const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{1 << 16, old_limit.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  const std::string text = error_of([&] { save(path, {{"t", numbered({100, 1000}, DType::f32)}}); });
+  ::setrlimit(RLIMIT_FSIZE, &old_limit);
+  ::signal(SIGXFSZ, old_handler);
+  CHECK(text == "save: cannot write '" + path + "': File too large; nothing under that name was changed");
+  CHECK(load(path)["epoch"].as_int() == 1);
+  CHECK(folder.count() == 1);
 }
 
 TEST_CASE("save: if it fails, the old file stays and nothing else is left") {

@@ -47,6 +47,7 @@ Sample sample_of(std::string_view op) {
   if (op == "threshold") return parameters(0.3, -1);
   if (op == "softplus") return parameters(1.5, 3);
   if (op == "elu") return parameters(1.2, 1.1, 0.9);
+  if (op == "celu") return parameters(1.25, 0.8, 0.8);
   if (op == "round_decimals") return parameters(100, 1);
   return {};
 }

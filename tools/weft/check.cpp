@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "tools/weft/check_checkpoints.h"
 #include "tools/weft/commands.h"
 
 namespace weft::check {
@@ -22,6 +23,8 @@ CaseFunction case_function(const std::string& folder) {
 }
 
 namespace {
+
+constexpr std::string_view kCheckpoints = "checkpoints";  // one list for a folder of files; it has a runner of its own
 
 struct Options {
   std::string dir, list, tier, only, device = "cpu", mode = "eager", json;
@@ -49,10 +52,11 @@ nlohmann::ordered_json read_json(const fs::path& path) {
 std::vector<fs::path> folders(const std::string& dir) {
   WEFT_CHECK_FILE(fs::is_directory(dir), "check: {} is not a folder", dir);
   fs::path p = fs::canonical(dir);
-  if (case_function(p.filename().string())) return {p};
+  const auto known = [](const std::string& name) { return name == kCheckpoints || case_function(name); };
+  if (known(p.filename().string())) return {p};
   std::vector<fs::path> out;
   for (const char* name : {"ops", "modules", "optim", "lr_scheduler", "checkpoints", "train"})
-    if (fs::is_directory(p / name) && case_function(name)) out.push_back(p / name);
+    if (fs::is_directory(p / name) && known(name)) out.push_back(p / name);
   WEFT_CHECK_FILE(!out.empty(), "check: {} holds no cases (no folder ops, modules, ... in it)", dir);
   return out;
 }
@@ -70,6 +74,10 @@ class Runner {
 
   Totals run() {
     for (const fs::path& folder : folders(options_.dir)) {
+      if (folder.filename() == kCheckpoints) {
+        run_checkpoints(folder);
+        continue;
+      }
       std::vector<fs::path> paths;
       for (const auto& entry : fs::directory_iterator(folder))
         if (entry.path().extension() == ".json" && (listed_.empty() || listed_.count(entry.path().stem().string()))) paths.push_back(entry.path());
@@ -121,9 +129,24 @@ class Runner {
                   o.detail.c_str(), folder.c_str(), file.stem.c_str(), id.c_str());
     }
     std::lock_guard lock(mutex_);
+    add(file.folder, file.stem, counts);
+  }
+
+  void run_checkpoints(const fs::path& folder) {
+    const std::string name(kCheckpoints);
+    if ((!listed_.empty() && !listed_.count(name)) || options_.tier == "B") return;
+    const auto result = tools::check_checkpoints(
+        folder.string(), [&](const std::string& id) { return std::regex_search(name, only_) || std::regex_search(name + "/" + id, only_); });
+    for (const auto& failure : result.failures)
+      std::printf("FAIL %s %s: %s\n    weft check %s --only '^%s/%s$'\n", name.c_str(), failure.id.c_str(), failure.what.c_str(), folder.c_str(),
+                  name.c_str(), failure.id.c_str());
+    add(name, name, {.passed = result.passed, .failed = static_cast<int>(result.failures.size())});
+  }
+
+  void add(const std::string& folder, const std::string& stem, const Counts& counts) {
     if (counts.passed + counts.failed + counts.missing == 0) return;
-    totals_.files[file.folder + "/" + file.stem] = counts;
-    for (Counts* sum : {&totals_.folders[file.folder], &totals_.all}) {
+    totals_.files[folder + "/" + stem] = counts;
+    for (Counts* sum : {&totals_.folders[folder], &totals_.all}) {
       sum->passed += counts.passed;
       sum->failed += counts.failed;
       sum->missing += counts.missing;
