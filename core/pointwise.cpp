@@ -25,6 +25,7 @@ DType common_dtype(const PointwiseInfo& op, const Tensor* in) {
       for (int i = 0; i < op.arity; ++i)
         WEFT_CHECK_TYPE(in[i].dtype() != DType::bool_, "{}: not defined for bool ({}); convert with .to(DType::u8)", op.name, in[i]);
       return t;
+    case Dtypes::counting: return t == DType::bool_ ? DType::i64 : t;
     case Dtypes::integral: WEFT_CHECK_TYPE(!is_floating(t), "{}: needs integers or bool, got {}", op.name, t); return t;
     case Dtypes::integer: WEFT_CHECK_TYPE(is_integral(t), "{}: needs integers, got {}", op.name, t); return t;
     case Dtypes::any:

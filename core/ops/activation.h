@@ -132,7 +132,7 @@ struct Softshrink : Pointwise<1, 1> {
 };
 
 struct Tanhshrink : Pointwise<1> {
-  static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr unsigned needs[1] = {kA};
   template <class T>
   WEFT_FN static T forward(T x) {
@@ -146,7 +146,7 @@ struct Tanhshrink : Pointwise<1> {
 };
 
 struct Softsign : Pointwise<1> {
-  static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr unsigned needs[1] = {kA};
   template <class T>
   WEFT_FN static T forward(T x) {

@@ -166,7 +166,7 @@ struct Fmod : Pointwise<2> {
 };
 
 struct Pow : Pointwise<2> {
-  static constexpr Dtypes dtypes = Dtypes::numeric;
+  static constexpr Dtypes dtypes = Dtypes::any;
   static constexpr unsigned needs[2] = {kA | kB, kA | kB | kY};
   template <class T>
   WEFT_FN static T forward(T a, T b) {
@@ -184,7 +184,7 @@ struct Pow : Pointwise<2> {
 };
 
 struct Square : Pointwise<1> {
-  static constexpr Dtypes dtypes = Dtypes::any;
+  static constexpr Dtypes dtypes = Dtypes::counting;
   static constexpr unsigned needs[1] = {kA};
   template <class T>
   WEFT_FN static T forward(T x) {
@@ -244,18 +244,6 @@ struct Neg : Pointwise<1> {
   template <class T>
   WEFT_FN static T backward(T g, T, T) {
     return -g;
-  }
-};
-
-struct Positive : Pointwise<1> {
-  static constexpr Dtypes dtypes = Dtypes::numeric;
-  template <class T>
-  WEFT_FN static T forward(T x) {
-    return x;
-  }
-  template <class T>
-  WEFT_FN static T backward(T g, T, T) {
-    return g;
   }
 };
 

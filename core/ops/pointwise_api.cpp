@@ -131,6 +131,10 @@ Tensor& Tensor::addcdiv_(const Tensor& a, const Tensor& b, Scalar value) {
   const Tensor rest[2] = {a, b};
   return pointwise_(p::addcdiv, *this, rest, &value);
 }
+Tensor positive(const Tensor& x) {
+  WEFT_CHECK_TYPE(x.dtype() != DType::bool_, "positive: not defined for bool; convert with .to(DType::u8)");
+  return x;
+}
 Tensor bitwise_not(const Tensor& x) { return x.dtype() == DType::bool_ ? logical_not(x) : unary(p::bitwise_not, x, {}); }
 
 namespace {

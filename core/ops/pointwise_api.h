@@ -39,6 +39,8 @@ Tensor lerp(const Tensor& start, const Tensor& end, Scalar weight);
 Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, Scalar value = 1);
 Tensor addcdiv(const Tensor& x, const Tensor& a, const Tensor& b, Scalar value = 1);
 Tensor bitwise_not(const Tensor& x);
+/// x itself (torch.positive); not for bool.
+Tensor positive(const Tensor& x);
 /// NaN, inf, -inf replaced; by default 0 and the largest and smallest finite values of the dtype.
 Tensor nan_to_num(const Tensor& x, std::optional<double> nan = {}, std::optional<double> posinf = {},
                   std::optional<double> neginf = {});

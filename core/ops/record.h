@@ -27,6 +27,7 @@ enum class Dtypes {
   numeric,        // promoted; an error when the promoted dtype is bool
   no_bool,        // promoted; an error when any input is bool
   any,            // promoted; every dtype (bool: non-zero results are true)
+  counting,       // promoted; bool counts as int64
   integral,       // promoted; integers and bool only
   integer,        // promoted; integers only
   compare,        // promoted for the computation; the result is bool

@@ -99,6 +99,7 @@ const OpSchema kRows[] = {
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).addcmul_(a.operand(1), a.operand(2), a.scalar(3)); }},
     {"addcdiv", "input, tensor1, tensor2, *, value=1", [](const Args& a) -> Value { return addcdiv(a.tensor(0), a.operand(1), a.operand(2), a.scalar(3)); },
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).addcdiv_(a.operand(1), a.operand(2), a.scalar(3)); }},
+    {"positive", "input", [](const Args& a) -> Value { return positive(a.tensor(0)); }},
     {"bitwise_not", "input", [](const Args& a) -> Value { return bitwise_not(a.tensor(0)); }},
     {"nan_to_num", "input, nan=None, posinf=None, neginf=None",
      [](const Args& a) -> Value { return nan_to_num(a.tensor(0), a.optional_real(1), a.optional_real(2), a.optional_real(3)); },
