@@ -31,7 +31,7 @@ template <class T>
 inline constexpr DType dtype_of = std::is_same_v<T, float> ? DType::f32 : DType::f64;
 
 /// Calls f(in, out, n, row) for every row: in[k] the row of in[k], out where the result goes, both n values of type T side by side.
-/// Inputs and out are contiguous, of the shape `s` and of any dtype. Rows that need no staging are handed out in place.
+/// Inputs and out are contiguous, of the shape `s` and of any dtype; an undefined out leaves `out` as working memory. Rows that need no staging are handed out in place.
 template <class T, size_t N, class F>
 void each_row(const RowShape& s, const Tensor (&in)[N], const Tensor& out, F f) {
   const int64_t n = s.n;
@@ -52,14 +52,14 @@ void each_row(const RowShape& s, const Tensor (&in)[N], const Tensor& out, F f) 
         else
           for (int64_t c = 0; c < count; ++c) converter(dtype_of<T>, in[k].dtype())(to + c * n, 1, at(in[k], first + c), s.inner, n);
       }
-      const bool direct = out.dtype() == dtype_of<T> && s.inner == 1;
+      const bool writes = out.defined(), direct = writes && out.dtype() == dtype_of<T> && s.inner == 1;
       T* y = direct ? reinterpret_cast<T*>(at(out, first)) : result;
       for (int64_t c = 0; c < count; ++c) {
         const T* row[N];
         for (size_t k = 0; k < N; ++k) row[k] = rows[k] + c * n;
         f(row, y + c * n, n, u / tiles * s.inner + column + c);
       }
-      if (direct) continue;
+      if (direct || !writes) continue;
       if (out.dtype() == dtype_of<T>) transpose(result, n, reinterpret_cast<T*>(at(out, first)), s.inner, count, n);
       else
         for (int64_t c = 0; c < count; ++c) converter(out.dtype(), dtype_of<T>)(at(out, first + c), s.inner, result + c * n, 1, n);

@@ -1,0 +1,132 @@
+#include "core/ops/cross_entropy.h"
+
+#include "core/error.h"
+#include "core/ops/math.h"
+#include "kernels/cpu/reduce_block.h"
+#include "kernels/cpu/rows.h"
+
+namespace weft::cpu {
+namespace {
+
+template <class T>
+using Sum = reduction::Sum<T>;
+
+// Class weights in the compute type; null: all 1.
+template <class T>
+struct Weights {
+  Tensor held;
+  const T* values = nullptr;
+  T total;
+  Weights(const Tensor& t, int64_t classes) : total(static_cast<T>(classes)) {
+    if (!t.defined()) return;
+    NoGrad guard;
+    held = dense(t.detach().to(dtype_of<T>));
+    values = static_cast<const T*>(held.data_ptr());
+    total = reduce_row<Sum<T>>(values, classes);
+  }
+  T operator[](int64_t c) const { return values ? values[c] : T(1); }
+};
+
+template <class T>
+T* wide(const Tensor& t) {
+  return static_cast<T*>(t.data_ptr());
+}
+
+// With L = m + log sum exp(x - m), the loss of a row is (1 - s) w_t (L - x_t) + s / C sum_c w_c (L - x_c).
+template <class T>
+void forward(const OpCall& c) {
+  const auto& a = c.as<ClassLossAttrs>();
+  const Tensor in[1] = {dense(c.in[0])};
+  const Tensor target = dense(c.in[1]);
+  const int64_t* t = target.data<int64_t>();
+  const RowShape shape(in[0].sizes(), a.dim);
+  const int64_t rows = target.numel(), classes = shape.n;
+  const Weights<T> w(c.in[2], classes);
+  T* largest = wide<T>(c.out[1]);
+  T* log_sum = largest + rows;
+  T* losses = scratch<T>(Scratch::partial, 2 * rows);
+  T* weights = losses + rows;
+  const T smoothing = static_cast<T>(a.smoothing);
+  each_row<T>(shape, in, Tensor(), [&](const T* const* x_rows, T* e, int64_t n, int64_t row) {
+    const T* x = x_rows[0];
+    T m = 0, ls = 0;
+    if (a.logits) {
+      m = reduce_row<reduction::Max<T>>(x, n);
+      WEFT_VECTOR_LOOP
+      for (int64_t i = 0; i < n; ++i) e[i] = math::exp(x[i] - m);
+      ls = math::log(reduce_row<Sum<T>>(e, n));
+    }
+    largest[row] = m;
+    log_sum[row] = ls;
+    const int64_t k = t[row];
+    if (k == a.ignore_index) {
+      losses[row] = weights[row] = 0;
+      return;
+    }
+    WEFT_CHECK_INDEX(k >= 0 && k < n, "{}: target {} is not a class (there are {}); use ignore_index for rows to leave out", c.op.name, k, n);
+    T loss = w[k] * ((m - x[k]) + ls);
+    if (a.smoothing > 0) {
+      for (int64_t i = 0; i < n; ++i) e[i] = w[i] * ((m - x[i]) + ls);
+      loss = (T(1) - smoothing) * loss + smoothing / static_cast<T>(n) * reduce_row<Sum<T>>(e, n);
+    }
+    losses[row] = loss;
+    weights[row] = w[k];
+  });
+  const T total = rows ? reduce_row<Sum<T>>(weights, rows) : T(0);
+  *wide<T>(c.out[2]) = total;
+  if (a.reduction == Reduction::none) {
+    converter(c.out[0].dtype(), dtype_of<T>)(c.out[0].data_ptr(), 1, losses, 1, rows);
+    return;
+  }
+  T loss = rows ? reduce_row<Sum<T>>(losses, rows) : T(0);
+  if (a.reduction == Reduction::mean) loss /= total;
+  converter(c.out[0].dtype(), dtype_of<T>)(c.out[0].data_ptr(), 1, &loss, 1, 1);
+}
+
+// With p = softmax(x) and W = sum w:  gx_c = g ((1 - s) w_t (p_c - [c = t]) + s / C (W p_c - w_c)); p = 0 for log-probabilities.
+template <class T>
+void backward(const OpCall& c) {
+  const auto& a = c.as<ClassLossAttrs>();
+  const Tensor x = dense(c.in[1]), target = dense(c.in[2]);
+  Tensor gradient;
+  {
+    NoGrad guard;
+    gradient = dense(c.in[0].to(dtype_of<T>));
+  }
+  const T* g = wide<T>(gradient);
+  const int64_t* t = target.data<int64_t>();
+  const RowShape shape(x.sizes(), a.dim);
+  const int64_t rows = target.numel();
+  const Weights<T> w(c.in[3], shape.n);
+  const T* largest = wide<T>(c.in[4]);
+  const T* log_sum = largest + rows;
+  const T smoothing = static_cast<T>(a.smoothing), each = smoothing / static_cast<T>(shape.n);
+  const T common = a.reduction == Reduction::none ? T(0) : a.reduction == Reduction::mean ? g[0] / *wide<T>(c.in[5]) : g[0];
+  const Tensor in[1] = {x};
+  each_row<T>(shape, in, c.out[0], [&](const T* const* x_rows, T* gx, int64_t n, int64_t row) {
+    const int64_t k = t[row];
+    if (k == a.ignore_index) {
+      std::fill(gx, gx + n, T(0));
+      return;
+    }
+    const T gr = a.reduction == Reduction::none ? g[row] : common, own = gr * (T(1) - smoothing) * w[k];
+    if (a.logits) {
+      const T m = largest[row], ls = log_sum[row], scale = own + gr * each * w.total;
+      const T* xr = x_rows[0];
+      WEFT_VECTOR_LOOP
+      for (int64_t i = 0; i < n; ++i) gx[i] = scale * math::exp(xr[i] - m - ls);
+    } else {
+      std::fill(gx, gx + n, T(0));
+    }
+    if (a.smoothing > 0)
+      for (int64_t i = 0; i < n; ++i) gx[i] -= gr * each * w[i];
+    gx[k] -= own;
+  });
+}
+
+}  // namespace
+
+void class_loss(const OpCall& c) { c.in[0].dtype() == DType::f64 ? forward<double>(c) : forward<float>(c); }
+void class_loss_backward(const OpCall& c) { c.in[1].dtype() == DType::f64 ? backward<double>(c) : backward<float>(c); }
+
+}  // namespace weft::cpu
