@@ -113,10 +113,14 @@ TEST_CASE("addmm and its kin") {
   addmm_(c, a, b, o);
   REQUIRE(c.strides() == Dims{1, 3});
   REQUIRE(close(c, before.mul(0.5).sub(reference(a, b).mul(2))));
+  Tensor grown = ones({1}, {.dtype = DType::f64});
+  addbmm_(grown, A, B);
+  REQUIRE(close(grown, reference(A, B).sum({.dim = 0}).add(1)));
   Tensor square = random({4, 4}), old = square.clone();
   addmm_(square, square, square);
   REQUIRE(close(square, old.add(reference(old, old))));
   const Tensor i = tensor(std::vector<int64_t>{1, 2, 3, 4}).reshape({2, 2});
+  REQUIRE(addmm(i, i, i, {.beta = 0.6, .alpha = 1.5}).equal(mm(i, i)));
   REQUIRE(
       addmm(i, i, i, {.beta = 2, .alpha = -1}).equal(tensor(std::vector<int64_t>{-5, -6, -9, -14}).reshape({2, 2})));
 }
