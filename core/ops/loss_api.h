@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <string_view>
 
 #include "core/dispatch.h"
@@ -96,6 +97,14 @@ struct TripletMarginOptions {
 };
 /// max(0, d(anchor, positive) - d(anchor, negative) + margin), d = pairwise_distance.
 Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative, const TripletMarginOptions& o = {});
+struct TripletDistanceOptions {
+  std::function<Tensor(const Tensor&, const Tensor&)> distance_function = {};  ///< default: pairwise_distance
+  double margin = 1;
+  bool swap = false;
+  Reduction reduction = Reduction::mean;
+};
+/// The same with a distance of your own.
+Tensor triplet_margin_with_distance_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative, const TripletDistanceOptions& o = {});
 struct MultiMarginOptions {
   int64_t p = 1;  ///< or 2
   double margin = 1;

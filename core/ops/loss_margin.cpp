@@ -53,14 +53,19 @@ Tensor cosine_embedding_loss(const Tensor& x1, const Tensor& x2, const Tensor& t
   return reduce_loss(same.add(other), o.reduction);
 }
 
-Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative, const TripletMarginOptions& o) {
+Tensor triplet_margin_with_distance_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative, const TripletDistanceOptions& o) {
   WEFT_CHECK(o.margin > 0, "triplet_margin_loss: margin must be positive, got {}", o.margin);
   WEFT_CHECK(anchor.dim() == positive.dim() && anchor.dim() == negative.dim(), "triplet_margin_loss: {}, {} and {} must have the same number of dimensions", anchor,
              positive, negative);
-  auto distance = [&](const Tensor& a, const Tensor& b) { return pairwise_distance(a, b, {.p = o.p, .eps = o.eps}); };
+  auto distance = [&](const Tensor& a, const Tensor& b) { return o.distance_function ? o.distance_function(a, b) : pairwise_distance(a, b); };
   Tensor near = distance(anchor, positive), far = distance(anchor, negative);
   if (o.swap) far = minimum(far, distance(positive, negative));
   return reduce_loss(near.sub(far).add(o.margin).clamp_min(0), o.reduction);
+}
+Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative, const TripletMarginOptions& o) {
+  auto distance = [&o](const Tensor& a, const Tensor& b) { return pairwise_distance(a, b, {.p = o.p, .eps = o.eps}); };
+  return triplet_margin_with_distance_loss(anchor, positive, negative,
+                                           {.distance_function = distance, .margin = o.margin, .swap = o.swap, .reduction = o.reduction});
 }
 
 Tensor multi_margin_loss(const Tensor& input, const Tensor& given, const MultiMarginOptions& o) {

@@ -137,7 +137,7 @@ std::span<const OpSchema> pointwise_options() { return kRows; }
 
 std::vector<std::span<const OpSchema>> all() {
   static const std::vector<OpSchema> rows = pointwise();
-  return {pointwise_options(), rows, creation(), views(), reductions(), indexing(), linear_algebra(), random(), images()};
+  return {pointwise_options(), rows, creation(), views(), reductions(), norms(), losses(), indexing(), linear_algebra(), random(), images()};
 }
 
 }  // namespace weft::schema

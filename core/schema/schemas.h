@@ -12,6 +12,8 @@ std::span<const OpSchema> pointwise_options();
 std::span<const OpSchema> creation();
 std::span<const OpSchema> views();
 std::span<const OpSchema> reductions();
+std::span<const OpSchema> norms();
+std::span<const OpSchema> losses();
 std::span<const OpSchema> indexing();
 std::span<const OpSchema> linear_algebra();
 std::span<const OpSchema> random();
