@@ -145,7 +145,7 @@ Tensor Tensor::expand(const Dims& given) const {
   for (int i = to.size() - 1; i >= 0; --i) {
     if (i < lead) WEFT_CHECK(to[i] >= 0, "expand: a new dimension needs a size >= 0, got {}", given);
     int64_t s = i < lead ? 1 : sizes()[i - lead];
-    int64_t step = i >= lead ? this->strides()[i - lead] : i + 1 < to.size() ? to[i + 1] * strides[i + 1] : 1;
+    int64_t step = dim() == 0 ? 0 : i >= lead ? this->strides()[i - lead] : i + 1 < to.size() ? to[i + 1] * strides[i + 1] : 1;
     if (to[i] == -1) to[i] = s;
     WEFT_CHECK(to[i] == s || (s == 1 && to[i] >= 0), "expand: {} does not expand to {}; only sizes of 1 can grow", *this, given);
     strides[i] = to[i] == s ? step : 0;

@@ -73,7 +73,7 @@ const OpSchema kRows[] = {
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).add_(a.operand(1), a.scalar(2)); }},
     {"sub", "input, other, *, alpha=1", [](const Args& a) -> Value { return sub(a.operand(0), a.operand(1), a.scalar(2)); },
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).sub_(a.operand(1), a.scalar(2)); }},
-    {"rsub", "input, other, *, alpha=1", [](const Args& a) -> Value { return rsub(a.operand(0), a.operand(1), a.scalar(2)); }},
+    {"rsub", "input, other, *, alpha=1", [](const Args& a) -> Value { return rsub(a.tensor(0), a.operand(1), a.scalar(2)); }},
     {"div", "input, other, *, rounding_mode=None", [](const Args& a) -> Value { return div(a.operand(0), a.operand(1), rounding(a, 2)); },
      [](const Args& a) -> Value {
        Tensor self = a.tensor(0), other = a.operand(1);

@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 
 CaseFunction case_function(const std::string& folder) {
   if (folder == "ops") return run_op_case;
+  if (folder == "optim") return run_optim_case;
   return nullptr;
 }
 

@@ -1,0 +1,38 @@
+#pragma once
+#include "core/dispatch.h"
+
+// One optimizer update of many tensors in one pass. Inputs come per parameter, `stride` of them each, all of one layout and one
+// floating dtype; arithmetic is f32 for f32, bf16 and f16, f64 for f64. The parameter and its state are changed in place.
+namespace weft {
+
+/// Inputs per parameter: p, g[, momentum buffer].
+struct SgdStepOp {
+  struct Attrs {
+    double lr, momentum, dampening, weight_decay;
+    bool nesterov, maximize;
+    bool first;  ///< the buffer is not initialised yet: it becomes the gradient
+  };
+  static const OpRecord record;
+};
+
+/// Inputs per parameter: p, g, exp_avg, exp_avg_sq[, max_exp_avg_sq].
+struct AdamStepOp {
+  struct Attrs {
+    double lr, beta1, beta2, eps, weight_decay;
+    int64_t step;  ///< 1 at the first update
+    bool decoupled;  ///< AdamW: decay the parameter, not the gradient
+    bool amsgrad, maximize;
+  };
+  static const OpRecord record;
+};
+
+/// Runs the update on `tensors` (n parameters times `stride` inputs) and bumps the versions of what it changed.
+void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, const SgdStepOp::Attrs& a);
+void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, const AdamStepOp::Attrs& a);
+
+namespace cpu {
+void sgd_step(const OpCall& c);
+void adam_step(const OpCall& c);
+}  // namespace cpu
+
+}  // namespace weft

@@ -1,0 +1,138 @@
+#include "core/ops/optimizer_step.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/parallel.h"
+#include "kernels/cpu/convert.h"
+
+namespace weft::cpu {
+namespace {
+
+constexpr int64_t kPiece = 16384;  // elements a thread takes at a time, across tensor borders
+constexpr int64_t kTile = 512;     // of bf16 and f16, converted to f32 and back
+constexpr int kMaxInputs = 5;
+
+// The formula runs in T; pointers[k] is input k of one parameter.
+template <class T>
+using Update = void (*)(T* const* pointers, int64_t n, const void* attrs);
+
+template <class T>
+void update_tensor(const Tensor* in, int stride, int64_t begin, int64_t n, Update<T> update, const void* attrs) {
+  T* pointers[kMaxInputs];
+  const DType dtype = in[0].dtype();
+  constexpr DType compute = std::is_same_v<T, double> ? DType::f64 : DType::f32;
+  if (dtype == compute) {
+    for (int k = 0; k < stride; ++k) pointers[k] = static_cast<T*>(in[k].data_ptr()) + begin;
+    update(pointers, n, attrs);
+    return;
+  }
+  const int64_t width = static_cast<int64_t>(itemsize(dtype));
+  T tiles[kMaxInputs][kTile];
+  for (int k = 0; k < stride; ++k) pointers[k] = tiles[k];
+  for (int64_t i = 0; i < n; i += kTile) {
+    int64_t m = std::min(kTile, n - i);
+    for (int k = 0; k < stride; ++k) converter(compute, dtype)(tiles[k], 1, static_cast<const char*>(in[k].data_ptr()) + (begin + i) * width, 1, m);
+    update(pointers, m, attrs);
+    for (int k = 0; k < stride; ++k)
+      if (k != 1) converter(dtype, compute)(static_cast<char*>(in[k].data_ptr()) + (begin + i) * width, 1, tiles[k], 1, m);
+  }
+}
+
+void update_all(const OpCall& c, int stride, Update<float> f32, Update<double> f64, const void* attrs) {
+  const int count = c.n_in / stride;
+  auto one = [&](int i, int64_t begin, int64_t n) {
+    const Tensor* in = c.in + i * stride;
+    if (in[0].dtype() == DType::f64) update_tensor<double>(in, stride, begin, n, f64, attrs);
+    else update_tensor<float>(in, stride, begin, n, f32, attrs);
+  };
+  int64_t total = 0;
+  for (int i = 0; i < count; ++i) total += c.in[i * stride].numel();
+  if (total <= kPiece) {
+    for (int i = 0; i < count; ++i) one(i, 0, c.in[i * stride].numel());
+    return;
+  }
+  std::vector<int64_t> starts;
+  int64_t at = 0;
+  for (int i = 0; i < count; ++i) {
+    starts.push_back(at);
+    at += c.in[i * stride].numel();
+  }
+  parallel_for(total, kPiece, [&](int64_t begin, int64_t end) {
+    int i = static_cast<int>(std::upper_bound(starts.begin(), starts.end(), begin) - starts.begin()) - 1;
+    while (begin < end) {
+      int64_t n = c.in[i * stride].numel();
+      int64_t here = std::min(end, starts[static_cast<size_t>(i)] + n) - begin;
+      if (here > 0) one(i, begin - starts[static_cast<size_t>(i)], here);
+      begin += std::max<int64_t>(here, 0);
+      ++i;
+    }
+  });
+}
+
+// Each tensor is a buffer of its own: without aliasing checks the loops vectorise plainly.
+template <class T>
+void sgd_update(T* const* x, int64_t n, const void* attrs) {
+  const auto& a = *static_cast<const SgdStepOp::Attrs*>(attrs);
+  const T lr = static_cast<T>(a.lr), decay = static_cast<T>(a.weight_decay), sign = a.maximize ? T(-1) : T(1);
+  T* __restrict p = x[0];
+  const T* __restrict g = x[1];
+  if (a.momentum == 0) {
+    for (int64_t i = 0; i < n; ++i) p[i] -= lr * (sign * g[i] + decay * p[i]);
+    return;
+  }
+  T* __restrict buffer = x[2];
+  const T keep = a.first ? T(0) : static_cast<T>(a.momentum), take = a.first ? T(1) : static_cast<T>(1 - a.dampening);
+  const T momentum = static_cast<T>(a.momentum), straight = a.nesterov ? T(1) : T(0), scale = a.nesterov ? momentum : T(1);
+  for (int64_t i = 0; i < n; ++i) {
+    T gradient = sign * g[i] + decay * p[i];
+    T b = keep == T(0) ? take * gradient : keep * buffer[i] + take * gradient;
+    buffer[i] = b;
+    p[i] -= lr * (straight * gradient + scale * b);
+  }
+}
+
+template <class T>
+void adam_update(T* const* x, int64_t n, const void* attrs) {
+  const auto& a = *static_cast<const AdamStepOp::Attrs*>(attrs);
+  const double bias1 = 1 - std::pow(a.beta1, static_cast<double>(a.step)), bias2 = 1 - std::pow(a.beta2, static_cast<double>(a.step));
+  const T step_size = static_cast<T>(a.lr / bias1), bias2_root = static_cast<T>(std::sqrt(bias2)), eps = static_cast<T>(a.eps);
+  const T take1 = static_cast<T>(1 - a.beta1), keep2 = static_cast<T>(a.beta2), take2 = static_cast<T>(1 - a.beta2);
+  const T shrink = a.decoupled ? static_cast<T>(1 - a.lr * a.weight_decay) : T(1), decay = a.decoupled ? T(0) : static_cast<T>(a.weight_decay);
+  const T sign = a.maximize ? T(-1) : T(1);
+  T* __restrict p = x[0];
+  const T* __restrict g = x[1];
+  T* __restrict m = x[2];
+  T* __restrict v = x[3];
+  if (!a.amsgrad) {
+    for (int64_t i = 0; i < n; ++i) {
+      T gradient = sign * g[i] + decay * p[i];
+      T mean = m[i] + (gradient - m[i]) * take1;
+      T square = keep2 * v[i] + take2 * (gradient * gradient);
+      m[i] = mean;
+      v[i] = square;
+      p[i] = p[i] * shrink - step_size * (mean / (std::sqrt(square) / bias2_root + eps));
+    }
+    return;
+  }
+  T* __restrict top = x[4];
+  for (int64_t i = 0; i < n; ++i) {
+    T gradient = sign * g[i] + decay * p[i];
+    T mean = m[i] + (gradient - m[i]) * take1;
+    T square = keep2 * v[i] + take2 * (gradient * gradient);
+    T largest = top[i] > square ? top[i] : square;
+    m[i] = mean;
+    v[i] = square;
+    top[i] = largest;
+    p[i] = p[i] * shrink - step_size * (mean / (std::sqrt(largest) / bias2_root + eps));
+  }
+}
+
+}  // namespace
+
+void sgd_step(const OpCall& c) {
+  update_all(c, c.as<SgdStepOp::Attrs>().momentum != 0 ? 3 : 2, &sgd_update<float>, &sgd_update<double>, c.attrs);
+}
+void adam_step(const OpCall& c) { update_all(c, c.as<AdamStepOp::Attrs>().amsgrad ? 5 : 4, &adam_update<float>, &adam_update<double>, c.attrs); }
+
+}  // namespace weft::cpu
