@@ -43,9 +43,6 @@ case $1 in
     command -v clang++ >/dev/null || skip "clang++ is not installed"
     other_build clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS=-Werror
     ;;
-  fuzz)
-    "$weft_root/tools/fuzz_readers" 20
-    ;;
   *)
     weft_fail "full.sh: no part is called $1"
     ;;
