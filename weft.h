@@ -31,3 +31,4 @@
 #include "core/parallel.h"
 #include "core/tensor.h"
 #include "data/serialize.h"
+#include "nn/nn.h"

@@ -1,0 +1,16 @@
+#pragma once
+// All of nn.
+#include "nn/clip.h"
+#include "nn/functional.h"
+#include "nn/init.h"
+#include "nn/layers/activation.h"
+#include "nn/layers/container.h"
+#include "nn/layers/conv.h"
+#include "nn/layers/dropout.h"
+#include "nn/layers/embedding.h"
+#include "nn/layers/linear.h"
+#include "nn/layers/loss.h"
+#include "nn/layers/norm.h"
+#include "nn/layers/padding.h"
+#include "nn/layers/pooling.h"
+#include "nn/module.h"
