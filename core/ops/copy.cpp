@@ -1,6 +1,7 @@
 #include "core/ops/copy.h"
 
 #include "core/error.h"
+#include "core/ops/extents.h"
 #include "core/thread_state.h"
 
 namespace weft {
@@ -50,7 +51,8 @@ Tensor Tensor::to(Device d, DType t) const {
   return to(t);
 }
 Tensor Tensor::to(MemoryFormat format) const {
-  return format == MemoryFormat::preserve || is_contiguous(format) ? *this : to_copy(*this, dtype(), format);
+  // By strides, not is_contiguous(): with one channel both formats are, and only the strides say which is meant.
+  return format == MemoryFormat::preserve || detail::suggest_memory_format(*this) == format ? *this : to_copy(*this, dtype(), format);
 }
 Tensor Tensor::type_as(const Tensor& o) const { return to(o.device(), o.dtype()); }
 
