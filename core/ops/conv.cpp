@@ -14,7 +14,7 @@ const OpRecord ConvWeightOp::record{.name = "convolution_weight",
 namespace detail {
 
 Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, ConvAttrs attrs) {
-  attrs.format = suggest_memory_format(x);
+  if (attrs.format == MemoryFormat::contiguous) attrs.format = suggest_memory_format(x);
   if (attrs.format == MemoryFormat::contiguous) attrs.format = suggest_memory_format(weight);
   Dims sizes{x.size(0), attrs.transposed ? weight.size(1) * attrs.groups : weight.size(0)};
   for (int d = 5 - x.dim(); d < 3; ++d) sizes.push_back(attrs.out_size[d]);

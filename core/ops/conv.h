@@ -73,7 +73,7 @@ void convolution_weight(Node& n, const Tensor* g, Tensor* gin);
 }  // namespace rules
 
 namespace detail {
-/// The op itself, arguments checked. attrs.format is chosen here.
+/// The op itself, arguments checked. Channels-last where attrs.format, x or weight is.
 Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, ConvAttrs attrs);
 /// {dw, db}; db is undefined unless asked for. `like`: the weight whose shape and layout dw gets.
 std::pair<Tensor, Tensor> convolution_weight(const Tensor& x, const Tensor& dy, const Tensor& like, bool bias,
