@@ -52,9 +52,11 @@ void forward(const OpCall& c) {
     T m = 0, ls = 0;
     if (a.logits) {
       m = reduce_row<reduction::Max<T>>(x, n);
-      WEFT_VECTOR_LOOP
-      for (int64_t i = 0; i < n; ++i) e[i] = math::exp(x[i] - m);
-      ls = math::log(reduce_row<Sum<T>>(e, n));
+      ls = math::log(reduce_row_by<Sum<T>, T>(n, [=](int64_t first, int64_t count) {
+        WEFT_VECTOR_LOOP
+        for (int64_t i = 0; i < count; ++i) e[i] = math::exp(x[first + i] - m);
+        return e;
+      }));
     }
     largest[row] = m;
     log_sum[row] = ls;
@@ -66,8 +68,11 @@ void forward(const OpCall& c) {
     WEFT_CHECK_INDEX(k >= 0 && k < n, "{}: target {} is not a class (there are {}); use ignore_index for rows to leave out", c.op.name, k, n);
     T loss = w[k] * ((m - x[k]) + ls);
     if (a.smoothing > 0) {
-      for (int64_t i = 0; i < n; ++i) e[i] = w[i] * ((m - x[i]) + ls);
-      loss = (T(1) - smoothing) * loss + smoothing / static_cast<T>(n) * reduce_row<Sum<T>>(e, n);
+      const T all = reduce_row_by<Sum<T>, T>(n, [&](int64_t first, int64_t count) {
+        for (int64_t i = 0; i < count; ++i) e[i] = w[first + i] * ((m - x[first + i]) + ls);
+        return e;
+      });
+      loss = (T(1) - smoothing) * loss + smoothing / static_cast<T>(n) * all;
     }
     losses[row] = loss;
     weights[row] = w[k];

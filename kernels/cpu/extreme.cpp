@@ -12,7 +12,7 @@ namespace {
 namespace r = reduction;
 
 constexpr int64_t kGrain = 32768;
-constexpr int kTile = 64;
+constexpr int kTile = 1024;
 
 template <class Combine, class Acc>
 struct Found {
@@ -25,44 +25,50 @@ struct Found {
   }
 };
 
+// The first place of the best of n <= 1024 elements, unless that is no better than `than`.
 template <class Combine, class Acc>
-Found<Combine, Acc> search(const Acc* p, int64_t n) {
-  Found<Combine, Acc> f;
-  f.value = reduce_block<Combine>(p, n);
-  const bool nan = math::isnan(f.value);
-  f.index = 0;
-  while (!(p[f.index] == f.value || (nan && math::isnan(p[f.index])))) ++f.index;
-  return f;
+void search(const Acc* p, int64_t n, int64_t first, Found<Combine, Acc>& than) {
+  const Acc best = reduce_block<Combine>(p, n);
+  Found<Combine, Acc> before = than;
+  than.add(best, first);
+  if (than.index == before.index) return;
+  const bool nan = math::isnan(best);
+  int64_t i = 0;
+  // Whole vectors that do not hold it.
+  for (; i + r::kLanes <= n; i += r::kLanes) {
+    int here = 0;
+    for (int j = 0; j < r::kLanes; ++j) here |= (p[i + j] == best) | (nan & (p[i + j] != p[i + j]));
+    if (here) break;
+  }
+  while (!(p[i] == best || (nan && p[i] != p[i]))) ++i;
+  than.index = first + i;
 }
 
+// Parts of `kPart` elements, so that few long rows still spread over threads.
 template <class Combine, class Acc>
 void by_rows(const ReducePlan& p, Acc* values, int64_t* indices) {
+  constexpr int64_t kPart = 64 * r::kBlock;
   const bool direct = p.rows_direct();
   const Acc* base = reinterpret_cast<const Acc*>(p.base);
-  const int64_t blocks = r::block_count(p.n);
-  std::vector<Found<Combine, Acc>> found(static_cast<size_t>(blocks > 1 ? p.results * blocks : 0));
-  parallel_for(p.results * blocks, std::max<int64_t>(1, kGrain / std::min(p.n, r::kBlock)), [&](int64_t begin, int64_t end) {
+  const int64_t parts = (p.n + kPart - 1) / kPart;
+  std::vector<Found<Combine, Acc>> found(static_cast<size_t>(p.results * parts));
+  parallel_for(p.results * parts, std::max<int64_t>(1, kGrain / std::min(p.n, kPart)), [&](int64_t begin, int64_t end) {
     Acc staged[r::kBlock];
     for (int64_t u = begin; u < end; ++u) {
-      int64_t result = u / blocks, first = u % blocks * r::kBlock, count = std::min(r::kBlock, p.n - first);
-      const Acc* x = staged;
-      if (direct) x = base + p.place(result) + first;
-      else p.gather(staged, result, first, count);
-      auto f = search<Combine>(x, count);
-      f.index += first;
-      if (blocks > 1) {
-        found[static_cast<size_t>(u)] = f;
-      } else {
-        values[u] = f.value;
-        indices[u] = f.index;
+      const int64_t result = u / parts, part = u % parts * kPart, place = p.place(result);
+      for (int64_t first = part; first < std::min(p.n, part + kPart); first += r::kBlock) {
+        const int64_t count = std::min(r::kBlock, p.n - first);
+        const Acc* x = staged;
+        if (direct) x = base + place + first;
+        else p.gather(staged, result, first, count);
+        search(x, count, first, found[static_cast<size_t>(u)]);
       }
     }
   });
-  if (blocks == 1) return;
   for (int64_t k = 0; k < p.results; ++k) {
     Found<Combine, Acc> best;
-    for (int64_t b = 0; b < blocks; ++b) {
-      const auto& f = found[static_cast<size_t>(k * blocks + b)];
+    for (int64_t b = 0; b < parts; ++b) {
+      const auto& f = found[static_cast<size_t>(k * parts + b)];
       best.add(f.value, f.index);
     }
     values[k] = best.value;
@@ -86,7 +92,7 @@ void by_columns(const ReducePlan& p, Acc* values, int64_t* indices) {
       for (int64_t i = 0; i < p.n; ++i) {
         const Acc* row = x + i * step;
         if (!direct) {
-          p.gather_columns(staged, result, i, 1, count, kTile);
+          p.gather_row(staged, result, i, count);
           row = staged;
         }
         if (i == 0) {

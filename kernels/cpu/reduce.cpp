@@ -8,6 +8,7 @@
 #include "core/parallel.h"
 #include "kernels/cpu/reduce_block.h"
 #include "kernels/cpu/reduce_plan.h"
+#include "kernels/cpu/scratch.h"
 
 namespace weft::cpu {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 namespace r = reduction;
 
 constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
-constexpr int kTile = 64;          // columns side by side
+constexpr int64_t kTile = 1024;    // columns side by side: a page of f32, so that memory is read in long runs
 
 template <class Combine, class Acc>
 void by_rows(const ReducePlan& p, Acc* out) {
@@ -52,6 +53,25 @@ void by_rows(const ReducePlan& p, Acc* out) {
 }
 
 template <class Combine, class Acc>
+inline void combine_rows(Acc* to, const Acc* from, int64_t n) {
+  WEFT_VECTOR_LOOP
+  for (int64_t i = 0; i < n; ++i) to[i] = Combine::combine(to[i], from[i]);
+}
+
+// One block of `count` rows of `columns` columns, the bits of reduction::block of each column: results in the first `columns` lanes.
+// row_at(i): where row i lies. Rows that follow each other without a gap go many at a time.
+template <class Combine, class Acc, class RowAt>
+void block_of_rows(Acc* lanes, int64_t count, int64_t columns, bool dense, RowAt row_at) {
+  std::fill(lanes, lanes + r::kLanes * columns, Combine::identity());
+  if (dense) {
+    for (int64_t i = 0; i < count; i += r::kLanes) combine_rows<Combine>(lanes, row_at(i), std::min<int64_t>(r::kLanes, count - i) * columns);
+  } else {
+    for (int64_t i = 0; i < count; ++i) combine_rows<Combine>(lanes + i % r::kLanes * columns, row_at(i), columns);
+  }
+  for (int64_t half = r::kLanes / 2; half > 0; half /= 2) combine_rows<Combine>(lanes, lanes + half * columns, half * columns);
+}
+
+template <class Combine, class Acc>
 void by_columns(const ReducePlan& p, Acc* out) {
   const Acc* base = reinterpret_cast<const Acc*>(p.base);
   const bool direct = p.plain() && p.reduced_sizes.size() == 1;
@@ -60,36 +80,34 @@ void by_columns(const ReducePlan& p, Acc* out) {
   const int64_t outer = p.results / width;
   std::vector<Acc> partial(blocks > 1 ? static_cast<size_t>(blocks * p.results) : 0);
   // Unit: a tile of columns, one block of their elements; partial[block][result].
-  const int64_t cost = std::min(p.n, r::kBlock) * std::min<int64_t>(width, kTile);
+  const int64_t cost = std::min(p.n, r::kBlock) * std::min(width, kTile);
   parallel_for(outer * blocks * tiles, std::max<int64_t>(1, kGrain / cost), [&](int64_t begin, int64_t end) {
-    Acc lanes[r::kLanes * kTile];
-    std::vector<Acc> staged(direct ? 0 : static_cast<size_t>(std::min(p.n, r::kBlock) * kTile));
+    Acc* lanes = scratch<Acc>(Scratch::partial, (r::kLanes + 1) * std::min(kTile, width));
+    Acc* staged = lanes + r::kLanes * std::min(kTile, width);
     for (int64_t u = begin; u < end; ++u) {
-      int64_t tile = u % tiles, b = u / tiles % blocks, o = u / tiles / blocks;
-      int64_t column = tile * kTile, first = b * r::kBlock, count = std::min(r::kBlock, p.n - first);
-      int columns = static_cast<int>(std::min<int64_t>(kTile, width - column));
-      const Acc* x = base + p.place(o * width) + column + first * step;
-      int64_t stride = step;
-      if (!direct) {
-        p.gather_columns(staged.data(), o * width + column, first, count, columns, kTile);
-        x = staged.data();
-        stride = kTile;
+      const int64_t tile = u % tiles, b = u / tiles % blocks, o = u / tiles / blocks;
+      const int64_t column = tile * kTile, first = b * r::kBlock, count = std::min(r::kBlock, p.n - first);
+      const int64_t columns = std::min(kTile, width - column), result = o * width + column;
+      if (direct) {
+        const Acc* x = base + p.place(result) + first * step;
+        block_of_rows<Combine>(lanes, count, columns, step == columns, [=](int64_t i) { return x + i * step; });
+      } else {
+        block_of_rows<Combine>(lanes, count, columns, false, [&](int64_t i) {
+          p.gather_row(staged, result, first + i, columns);
+          return static_cast<const Acc*>(staged);
+        });
       }
-      auto at = [=](int64_t i, int c) { return x[i * stride + c]; };
-      if (columns == kTile) r::block_of_columns<Combine, kTile>(lanes, count, kTile, at);
-      else r::block_of_columns<Combine, kTile>(lanes, count, columns, at);
-      Acc* to = (blocks > 1 ? partial.data() + b * p.results : out) + o * width + column;
-      std::memcpy(to, lanes, static_cast<size_t>(columns) * sizeof(Acc));
+      std::memcpy((blocks > 1 ? partial.data() + b * p.results : out) + result, lanes, static_cast<size_t>(columns) * sizeof(Acc));
     }
   });
   if (blocks == 1) return;
   const Acc* results = partial.data();
   const int64_t all = p.results;
   parallel_for(all, std::max<int64_t>(kTile, kGrain / blocks), [&](int64_t begin, int64_t end) {
-    Acc lanes[r::kLanes * kTile];
+    Acc* lanes = scratch<Acc>(Scratch::partial, r::kLanes * kTile);
     for (int64_t c = begin; c < end; c += kTile) {
-      int columns = static_cast<int>(std::min<int64_t>(kTile, end - c));
-      r::block_of_columns<Combine, kTile>(lanes, blocks, columns, [=](int64_t i, int k) { return results[i * all + c + k]; });
+      const int64_t columns = std::min(kTile, end - c);
+      block_of_rows<Combine>(lanes, blocks, columns, all == columns, [=](int64_t i) { return results + i * all + c; });
       std::memcpy(out + c, lanes, static_cast<size_t>(columns) * sizeof(Acc));
     }
   });

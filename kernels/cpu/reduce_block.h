@@ -40,13 +40,18 @@ Acc reduce_block(const Acc* p, int64_t n) {
   return reduction::tree<Combine>(lanes);
 }
 
-/// A whole row, the bits of reduction::row.
+/// A whole row, the bits of reduction::row: block(first, count) puts `count` elements side by side and returns where.
+template <class Combine, class Acc, class Block>
+Acc reduce_row_by(int64_t n, Block block) {
+  if (n <= reduction::kBlock) return reduce_block<Combine, Acc>(block(int64_t{0}, n), n);
+  return reduction::block<Combine, Acc>(reduction::block_count(n), [&](int64_t b) {
+    const int64_t count = reduction::block_size(n, b);
+    return reduce_block<Combine, Acc>(block(b * reduction::kBlock, count), count);
+  });
+}
 template <class Combine, class Acc>
 Acc reduce_row(const Acc* p, int64_t n) {
-  if (n <= reduction::kBlock) return reduce_block<Combine>(p, n);
-  return reduction::block<Combine, Acc>(reduction::block_count(n), [=](int64_t b) {
-    return reduce_block<Combine>(p + b * reduction::kBlock, reduction::block_size(n, b));
-  });
+  return reduce_row_by<Combine, Acc>(n, [p](int64_t first, int64_t) { return p + first; });
 }
 
 }  // namespace weft::cpu

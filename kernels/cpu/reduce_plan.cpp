@@ -1,6 +1,7 @@
 #include "kernels/cpu/reduce_plan.h"
 
 #include "core/ops/math.h"
+#include "core/reduction_order.h"
 #include "kernels/cpu/strided.h"
 
 namespace weft::cpu {
@@ -18,41 +19,47 @@ void append(Dims& sizes, Dims& strides, int64_t size, int64_t stride) {
 }
 
 template <class T, class F>
-void each(T* x, int64_t n, F f) {
-  for (int64_t i = 0; i < n; ++i) x[i] = f(x[i]);
+void each(T* to, const T* from, int64_t n, F f) {
+  WEFT_VECTOR_LOOP
+  for (int64_t i = 0; i < n; ++i) to[i] = f(from[i]);
 }
 
-// centre[0] for all elements, or centre[i] for element i.
+// centre[0] for all elements, or centre[i] for element i. `to` may be `from`.
 template <class T>
-void prepare_values(const ReducePlan& p, T* x, int64_t n, const T* centre, bool one_centre) {
+void prepare_values(const ReducePlan& p, T* to, const T* from, int64_t n, const T* centre, bool one_centre) {
   switch (p.prepare) {
     case Prepare::none:
     case Prepare::truth: return;
-    case Prepare::absolute: return each(x, n, [](T v) { return math::abs(v); });
-    case Prepare::square: return each(x, n, [](T v) { return v * v; });
+    case Prepare::absolute: return each(to, from, n, [](T v) { return math::abs(v); });
+    case Prepare::square: return each(to, from, n, [](T v) { return v * v; });
     default: break;
   }
   if constexpr (!std::is_same_v<T, int64_t>) {
     if (p.prepare == Prepare::power) {
       const T exponent = static_cast<T>(p.exponent);
-      return each(x, n, [exponent](T v) { return math::pow(math::abs(v), exponent); });
+      return each(to, from, n, [exponent](T v) { return math::pow(math::abs(v), exponent); });
     }
     if (one_centre) {
       const T c = centre[0];
-      each(x, n, [c](T v) { return v - c; });
-    } else {
-      for (int64_t i = 0; i < n; ++i) x[i] = x[i] - centre[i];
+      if (p.prepare == Prepare::centred_square) each(to, from, n, [c](T v) { return (v - c) * (v - c); });
+      else each(to, from, n, [c](T v) { return math::exp(v - c); });
+      return;
     }
-    if (p.prepare == Prepare::centred_square) each(x, n, [](T v) { return v * v; });
-    else each(x, n, [](T v) { return math::exp(v); });
+    WEFT_VECTOR_LOOP
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i] - centre[i];
+    if (p.prepare == Prepare::centred_square) each(to, to, n, [](T v) { return v * v; });
+    else each(to, to, n, [](T v) { return math::exp(v); });
   }
 }
 
-void prepare_any(const ReducePlan& p, char* x, int64_t n, int64_t result, bool one_centre) {
-  auto run = [&]<class T>(T* values) { prepare_values(p, values, n, static_cast<const T*>(p.centre) + (p.centre ? result : 0), one_centre); };
-  if (p.acc == DType::f32) run(reinterpret_cast<float*>(x));
-  else if (p.acc == DType::f64) run(reinterpret_cast<double*>(x));
-  else run(reinterpret_cast<int64_t*>(x));
+void prepare_any(const ReducePlan& p, char* to, const char* from, int64_t n, int64_t result, bool one_centre) {
+  if (p.prepare == Prepare::none || p.prepare == Prepare::truth) return;
+  auto run = [&]<class T>(T* values) {
+    prepare_values(p, values, reinterpret_cast<const T*>(from), n, static_cast<const T*>(p.centre) + (p.centre ? result : 0), one_centre);
+  };
+  if (p.acc == DType::f32) run(reinterpret_cast<float*>(to));
+  else if (p.acc == DType::f64) run(reinterpret_cast<double*>(to));
+  else run(reinterpret_cast<int64_t*>(to));
 }
 
 }  // namespace
@@ -102,6 +109,8 @@ void ReducePlan::take(char* to, const char* from, int64_t stride, int64_t count)
 void ReducePlan::gather(void* to, int64_t result, int64_t first, int64_t count) const {
   char* out = static_cast<char*>(to);
   const int64_t width = static_cast<int64_t>(itemsize(acc)), kept = place(result);
+  if (dtype == acc && prepare > Prepare::truth && reduced_sizes.size() == 1 && reduced_strides[0] == 1)
+    return prepare_any(*this, out, base + (kept + first) * item, count, result, true);
   if (reduced_sizes.size() == 1) {
     take(out, base + (kept + first * reduced_strides[0]) * item, reduced_strides[0], count);
   } else {
@@ -111,19 +120,18 @@ void ReducePlan::gather(void* to, int64_t result, int64_t first, int64_t count) 
       out += run * width;
     });
   }
-  prepare_any(*this, static_cast<char*>(to), count, result, true);
+  prepare_any(*this, static_cast<char*>(to), static_cast<char*>(to), count, result, true);
 }
 
-void ReducePlan::gather_columns(void* to, int64_t result, int64_t first, int64_t count, int64_t columns, int64_t width) const {
-  char* out = static_cast<char*>(to);
-  const int64_t bytes = width * static_cast<int64_t>(itemsize(acc)), kept = place(result);
-  Cursor at(reduced_sizes, reduced_strides, first);
-  at.take(count, [&](int64_t offset, int64_t stride, int64_t run) {
-    for (int64_t i = 0; i < run; ++i, out += bytes) {
-      take(out, base + (kept + offset + i * stride) * item, 1, columns);
-      prepare_any(*this, out, columns, result, false);
-    }
-  });
+void ReducePlan::gather_row(void* to, int64_t result, int64_t i, int64_t columns) const {
+  int64_t offset = place(result);
+  for (int d = reduced_sizes.size() - 1; d > 0; --d) {
+    offset += i % reduced_sizes[d] * reduced_strides[d];
+    i /= reduced_sizes[d];
+  }
+  offset += i * reduced_strides[0];
+  take(static_cast<char*>(to), base + offset * item, 1, columns);
+  prepare_any(*this, static_cast<char*>(to), static_cast<char*>(to), columns, result, false);
 }
 
 }  // namespace weft::cpu

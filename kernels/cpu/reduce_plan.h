@@ -43,8 +43,8 @@ struct ReducePlan {
   bool by_columns() const { return kept_strides.back() == 1 && kept_sizes.back() > 1 && !(reduced_strides.back() == 1 && n > 1); }
   /// Elements first ... first + count - 1 (in the order of reduction) of a result, prepared, as acc.
   void gather(void* to, int64_t result, int64_t first, int64_t count) const;
-  /// The same for `columns` neighbouring results: element i of column c at to[i * width + c].
-  void gather_columns(void* to, int64_t result, int64_t first, int64_t count, int64_t columns, int64_t width) const;
+  /// Element i of `columns` neighbouring results, prepared, as acc.
+  void gather_row(void* to, int64_t result, int64_t i, int64_t columns) const;
   /// Distance of a result's first element from base, in elements.
   int64_t place(int64_t result) const;
 

@@ -12,13 +12,15 @@ using Sum = reduction::Sum<T>;
 template <class T>
 using Max = reduction::Max<T>;
 
-// The bits of core/ops/softmax_row.h.
+// The bits of core/ops/softmax_row.h. Sums run block by block over what was just written.
 template <class T>
 void softmax_row(const T* x, T* y, int64_t n) {
   const T largest = reduce_row<Max<T>>(x, n);
-  WEFT_VECTOR_LOOP
-  for (int64_t i = 0; i < n; ++i) y[i] = math::exp(x[i] - largest);
-  const T sum = reduce_row<Sum<T>>(y, n);
+  const T sum = reduce_row_by<Sum<T>, T>(n, [=](int64_t first, int64_t count) {
+    WEFT_VECTOR_LOOP
+    for (int64_t i = first; i < first + count; ++i) y[i] = math::exp(x[i] - largest);
+    return y + first;
+  });
   WEFT_VECTOR_LOOP
   for (int64_t i = 0; i < n; ++i) y[i] = y[i] / sum;
 }
@@ -26,9 +28,11 @@ void softmax_row(const T* x, T* y, int64_t n) {
 template <class T>
 void log_softmax_row(const T* x, T* y, int64_t n) {
   const T largest = reduce_row<Max<T>>(x, n);
-  WEFT_VECTOR_LOOP
-  for (int64_t i = 0; i < n; ++i) y[i] = math::exp(x[i] - largest);
-  const T log_sum = math::log(reduce_row<Sum<T>>(y, n));
+  const T log_sum = math::log(reduce_row_by<Sum<T>, T>(n, [=](int64_t first, int64_t count) {
+    WEFT_VECTOR_LOOP
+    for (int64_t i = 0; i < count; ++i) y[i] = math::exp(x[first + i] - largest);
+    return y;
+  }));
   WEFT_VECTOR_LOOP
   for (int64_t i = 0; i < n; ++i) y[i] = x[i] - largest - log_sum;
 }
