@@ -195,6 +195,12 @@ Tensor& Tensor::index_put_(const std::vector<TensorIndex>& at, const Tensor& giv
   return *this;
 }
 Tensor& Tensor::index_put_(const std::vector<TensorIndex>& at, Scalar value, bool accumulate) {
+  const bool mask = at.size() == 1 && at[0].kind == TensorIndex::Kind::tensor && at[0].tensor.defined() && at[0].tensor.dtype() == DType::bool_;
+  if (mask && !accumulate && at[0].tensor.dim() <= dim() && Dims(sizes().data(), static_cast<size_t>(at[0].tensor.dim())) == at[0].tensor.sizes()) {
+    Tensor where = at[0].tensor;
+    while (where.dim() < dim()) where = where.unsqueeze(-1);
+    return masked_fill_(where, value);
+  }
   return index_put_(at, full({}, value, {.dtype = dtype(), .device = device()}), accumulate);
 }
 

@@ -138,6 +138,13 @@ void put_rows(const Geometry& g, T* x, const T* y, F f) {
   const int64_t sy = g.after.strides[0].back(), sx = g.after.strides[1].back(), work = g.n * g.after_numel;
   auto piece = [&](int64_t r, int64_t k0, int64_t k1, int64_t low, int64_t high) {
     g.at_row(r, [&](int64_t y0, int64_t x0) {
+      if (g.after_numel == 1) {
+        for (int64_t i = 0; i < g.n; ++i) {
+          T& to = x[x0 + g.offsets[static_cast<size_t>(i)]];
+          to = f(to, y[y0 + i * g.y_step]);
+        }
+        return;
+      }
       for (int64_t i = 0; i < g.n; ++i) {
         int64_t place = g.offsets[static_cast<size_t>(i)];
         if (place < low || place >= high) continue;
@@ -151,23 +158,26 @@ void put_rows(const Geometry& g, T* x, const T* y, F f) {
       }
     });
   };
-  constexpr int64_t kColumns = 64, kRanges = 8;
+  constexpr int64_t kColumns = 64, kRanges = 8, kWorthRanges = 32;
+  auto whole = [&](int64_t r) { piece(r, 0, g.inner, INT64_MIN, INT64_MAX); };
   if (g.rows >= kRanges || g.rows * work <= kGrain) {
     parallel_for(g.rows, std::max<int64_t>(1, kGrain / work), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) piece(r, 0, g.inner, INT64_MIN, INT64_MAX);
+      for (int64_t r = begin; r < end; ++r) whole(r);
     });
   } else if (g.inner >= 2 * kColumns) {
-    const int64_t cuts = (g.inner + kColumns - 1) / kColumns;
+    const int64_t width = std::max(kColumns, (g.inner / (2 * num_threads()) + 15) / 16 * 16), cuts = (g.inner + width - 1) / width;
     parallel_for(g.rows * cuts, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; ++p) piece(p / cuts, p % cuts * kColumns, std::min(g.inner, (p % cuts + 1) * kColumns), INT64_MIN, INT64_MAX);
+      for (int64_t p = begin; p < end; ++p) piece(p / cuts, p % cuts * width, std::min(g.inner, (p % cuts + 1) * width), INT64_MIN, INT64_MAX);
     });
-  } else {
+  } else if (g.after_numel >= kWorthRanges) {
     const int64_t ranges = std::min<int64_t>(num_threads(), kRanges);
     const auto [low, high] = std::minmax_element(g.offsets.begin(), g.offsets.end());
     const int64_t first = *low, width = (*high - first) / ranges + 1;
     parallel_for(g.rows * ranges, 1, [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) piece(p / ranges, 0, g.inner, first + p % ranges * width, first + (p % ranges + 1) * width);
     });
+  } else {  // looking at every index on each thread would cost more than it saves
+    for (int64_t r = 0; r < g.rows; ++r) whole(r);
   }
 }
 
@@ -237,22 +247,24 @@ void index_put(const OpCall& c) {
 }
 
 namespace {
-// Calls f(piece, number of the element) for the non-zero elements of a piece in order; pieces of kGrain.
+// f(piece, begin, end, element is not zero) for pieces of kGrain.
 template <class F>
-void each_nonzero(const Tensor& x, F&& f) {
+void each_piece(const Tensor& x, F&& f) {
   for_dtype(x.dtype(), [&](auto type) {
     using T = typename decltype(type)::type;
     const T* p = static_cast<const T*>(x.data_ptr());
     parallel_for(x.numel(), kGrain, [&](int64_t begin, int64_t end) {
-      int64_t piece = begin / kGrain;
-      for (int64_t i = begin; i < end; ++i)
-        if (widen(p[i]) != Wide<T>(0)) f(piece, i);
+      f(begin / kGrain, begin, end, [p](int64_t i) { return static_cast<int64_t>(widen(p[i]) != Wide<T>(0)); });
     });
   });
 }
 std::vector<int64_t> nonzero_counts(const Tensor& x) {
   std::vector<int64_t> counts(static_cast<size_t>((x.numel() + kGrain - 1) / kGrain));
-  each_nonzero(x, [&](int64_t piece, int64_t) { ++counts[static_cast<size_t>(piece)]; });
+  each_piece(x, [&](int64_t piece, int64_t begin, int64_t end, auto is) {
+    int64_t sum = 0;
+    for (int64_t i = begin; i < end; ++i) sum += is(i);
+    counts[static_cast<size_t>(piece)] = sum;
+  });
   return counts;
 }
 }  // namespace
@@ -268,7 +280,19 @@ void nonzero(const OpCall& c) {
   int64_t sum = 0;
   for (int64_t& n : at) sum += std::exchange(n, sum);
   int64_t* out = c.out[0].data<int64_t>();
-  each_nonzero(c.in[0], [&](int64_t piece, int64_t i) { out[at[static_cast<size_t>(piece)]++] = i; });
+  // Without a branch on the values: every place is written, and kept where the value counts.
+  each_piece(c.in[0], [&](int64_t piece, int64_t begin, int64_t end, auto is) {
+    constexpr int64_t kBlock = 1024;
+    int64_t places[kBlock], *to = out + at[static_cast<size_t>(piece)];
+    for (int64_t from = begin; from < end; from += kBlock) {
+      int64_t n = 0;
+      for (int64_t i = from; i < std::min(end, from + kBlock); ++i) {
+        places[n] = i;
+        n += is(i);
+      }
+      to = std::copy_n(places, n, to);
+    }
+  });
 }
 
 }  // namespace weft::cpu

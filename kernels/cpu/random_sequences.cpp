@@ -7,6 +7,7 @@
 #include "core/ops/philox.h"
 #include "core/ops/random.h"
 #include "core/parallel.h"
+#include "kernels/cpu/random.h"
 
 // Random numbers that need an unknown number of words each, or depend on one another.
 namespace weft::cpu {
@@ -123,10 +124,16 @@ void randperm(const OpCall& c) {
   int64_t* out = c.out[0].data<int64_t>();
   const int64_t n = c.out[0].numel();
   std::iota(out, out + n, int64_t{0});
-  for (int64_t i = n - 1; i > 0; --i) {
-    rng::Words w = rng::philox(a.state.seed, a.state.offset + static_cast<uint64_t>(i / 2));
-    uint64_t word = static_cast<uint64_t>(w.w[i % 2 * 2]) << 32 | w.w[i % 2 * 2 + 1];
-    std::swap(out[i], out[static_cast<int64_t>(rng::below(word, static_cast<uint64_t>(i + 1)))]);
+  // Element i has 64 bits of counter i / 2.
+  constexpr int64_t kBlock = 2 * rng::kGroupCounters;
+  for (int64_t block = (n - 1) / kBlock; block >= 0; --block) {
+    alignas(64) uint32_t words[rng::kGroupWords];
+    detail::philox_group(a.state.seed, a.state.offset + static_cast<uint64_t>(block * rng::kGroupCounters), words);
+    for (int64_t i = std::min(n, (block + 1) * kBlock) - 1; i >= std::max<int64_t>(1, block * kBlock); --i) {
+      const int64_t counter = i % kBlock / 2, word = i % 2 * 2 * rng::kGroupCounters;
+      const uint64_t bits = static_cast<uint64_t>(words[word + counter]) << 32 | words[word + rng::kGroupCounters + counter];
+      std::swap(out[i], out[static_cast<int64_t>(rng::below(bits, static_cast<uint64_t>(i + 1)))]);
+    }
   }
 }
 

@@ -21,6 +21,15 @@ void scan_lines(const T* x, T* y, int64_t outer, int64_t n, int64_t inner) {
       const int64_t first = p % cuts * kColumns, width = std::min(kColumns, inner - first);
       const T* from = x + p / cuts * n * inner + first;
       T* to = y + p / cuts * n * inner + first;
+      if (inner == 1) {  // in a register
+        Sum<T> one = Sum<T>(Product);
+        for (int64_t i = 0; i < n; ++i) {
+          Sum<T> v = static_cast<Sum<T>>(widen(from[i]));
+          one = static_cast<Sum<T>>(Product ? one * v : one + v);
+          to[i] = narrow<T>(static_cast<Wide<T>>(one));
+        }
+        continue;
+      }
       Sum<T> sum[kColumns];
       std::fill(sum, sum + width, Sum<T>(Product));
       for (int64_t i = 0; i < n; ++i)

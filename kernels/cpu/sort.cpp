@@ -16,9 +16,9 @@ constexpr U kSign = U(1) << (8 * sizeof(U) - 1);
 // Unsigned keys in the order of the values: -0 equals 0, NaN is largest.
 template <class U>
 U float_key(U bits, bool nan) {
-  if (nan) return ~U(0);
-  if (bits == kSign<U>) bits = 0;
-  return bits & kSign<U> ? ~bits : bits | kSign<U>;
+  bits = bits == kSign<U> ? 0 : bits;
+  U key = bits ^ (kSign<U> | (U(0) - (bits >> (8 * sizeof(U) - 1))));
+  return nan ? ~U(0) : key;
 }
 inline uint32_t key_of(float x) { return float_key(__builtin_bit_cast(uint32_t, x), x != x); }
 inline uint64_t key_of(double x) { return float_key(__builtin_bit_cast(uint64_t, x), x != x); }
@@ -58,7 +58,7 @@ void radix_sort(std::vector<E>& v, std::vector<E>& other, int passes) {
   }
 }
 
-constexpr size_t kRadixFrom = 1024;
+constexpr size_t kRadixFrom = 256;
 
 template <class T>
 void sort_lines(const OpCall& c) {
