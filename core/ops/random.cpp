@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/ops/philox.h"
 #include "core/ops/pointwise_api.h"
+#include "core/ops/softmax.h"
 #include "core/thread_state.h"
 
 namespace weft {
@@ -186,6 +187,16 @@ Tensor multinomial(const Tensor& weights, int64_t samples, bool replacement, Gen
   Tensor out = detail::allocate(sizes, DType::i64, weights.device());
   dispatch(SeededOp::multinomial, in, out, SeededOp::Attrs{detail::take_state(generator, rows * (replacement ? samples : categories) * 4), replacement});
   return out;
+}
+
+Tensor gumbel_softmax(const Tensor& logits, double tau, bool hard, int64_t dim, Generator* generator) {
+  check_floating(logits, "gumbel_softmax");
+  WEFT_CHECK(tau > 0, "gumbel_softmax: tau must be > 0, got {}", tau);
+  Tensor noise = empty_like(logits).exponential_(1, generator).log();
+  Tensor y = softmax(logits.sub(noise).div(tau), dim);
+  if (!hard) return y;
+  Tensor best = y.detach().argmax(dim, true);
+  return zeros_like(y).scatter_(dim, best, 1).sub(y.detach()).add(y);
 }
 
 }  // namespace weft

@@ -30,6 +30,9 @@ Tensor bernoulli(const Tensor& x, double p, Generator* generator = nullptr);
 Tensor poisson(const Tensor& rate, Generator* generator = nullptr);
 /// Indices of categories drawn by weight (1 or 2 dimensions, >= 0, need not sum to 1): i64 [.., samples].
 Tensor multinomial(const Tensor& weights, int64_t samples, bool replacement = false, Generator* generator = nullptr);
+/// A sample of the categories of softmax(logits), relaxed by the temperature tau (torch.nn.functional.gumbel_softmax). hard: one-hot,
+/// with the gradient of the relaxed sample.
+Tensor gumbel_softmax(const Tensor& logits, double tau = 1, bool hard = false, int64_t dim = -1, Generator* generator = nullptr);
 
 // ---- records
 enum class Distribution : uint8_t { uniform, normal, log_normal, exponential, cauchy, geometric, bernoulli, integers };

@@ -50,6 +50,7 @@ const OpSchema kRows[] = {
     {"geometric_", "input, p", [](const Args& a) -> Value { return Tensor(a.tensor(0)).geometric_(a.real(1)); }},
     {"cauchy_", "input, median=0.0, sigma=1.0", [](const Args& a) -> Value { return Tensor(a.tensor(0)).cauchy_(a.real(1), a.real(2)); }},
     {"log_normal_", "input, mean=1.0, std=2.0", [](const Args& a) -> Value { return Tensor(a.tensor(0)).log_normal_(a.real(1), a.real(2)); }},
+    {"gumbel_softmax", "logits, tau=1.0, hard=False, eps=1e-10, dim=-1", [](const Args& a) -> Value { return gumbel_softmax(a.tensor(0), a.real(1), a.flag(2), a.integer(4)); }},
     WEFT_DROPOUT(dropout, "True"),
     WEFT_DROPOUT(dropout1d, "True"),
     WEFT_DROPOUT(dropout2d, "True"),

@@ -66,10 +66,19 @@ void normals(const Tensor& out, const Generator::State& state, F finish) {
   });
 }
 
-// In (0, 1): open_unit without the 1 that rounding may give.
-template <class T, class W>
-inline T inner_unit(W w) {
-  return math::min(open_unit(w), T(1) - (sizeof(T) == 4 ? T(5.9604644775390625e-08) : T(1.1102230246251565e-16)));
+// f of a uniform number in (0, 1). Two loops: as one, g++ leaves the logarithm scalar.
+template <class W, class T, class F>
+void each_inner(const Tensor& out, const Generator::State& state, F f) {
+  constexpr T kTop = T(1) - (sizeof(T) == 4 ? T(5.9604644775390625e-08) : T(1.1102230246251565e-16));
+  fill_with<W, T>(out, state, [f](const W* words, T* y, int64_t count) {
+    WEFT_VECTORIZE
+    for (int64_t i = 0; i < count; ++i) {
+      T u = open_unit(words[i]);
+      y[i] = u < kTop ? u : kTop;
+    }
+    WEFT_VECTORIZE
+    for (int64_t i = 0; i < count; ++i) y[i] = f(y[i]);
+  });
 }
 
 template <class W, class T>
@@ -84,11 +93,11 @@ void fill_floats(const Tensor& out, const RandomOp::Attrs& a) {
     }
     case Distribution::normal: return normals<W, T>(out, a.state, [=](T z) { return z * q + p; });
     case Distribution::log_normal: return normals<W, T>(out, a.state, [=](T z) { return math::exp(z * q + p); });
-    case Distribution::exponential: return each<W, T>(out, a.state, [=](W w) { return -math::log(inner_unit<T>(w)) / p; });
-    case Distribution::cauchy: return each<W, T>(out, a.state, [=](W w) { return p + q * math::tan(T(3.14159265358979323846) * (inner_unit<T>(w) - T(0.5))); });
+    case Distribution::exponential: return each_inner<W, T>(out, a.state, [=](T u) { return -math::log(u) / p; });
+    case Distribution::cauchy: return each_inner<W, T>(out, a.state, [=](T u) { return p + q * math::tan(T(3.14159265358979323846) * (u - T(0.5))); });
     case Distribution::geometric: {
       const T scale = math::log1p(-p);
-      return each<W, T>(out, a.state, [=](W w) { return math::ceil(math::log(inner_unit<T>(w)) / scale); });
+      return each_inner<W, T>(out, a.state, [=](T u) { return math::ceil(math::log(u) / scale); });
     }
     case Distribution::bernoulli: return each<W, T>(out, a.state, [=](W w) { return T(unit(w) < p); });
     case Distribution::integers: return;

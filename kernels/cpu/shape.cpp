@@ -5,6 +5,7 @@
 
 #include "core/ops/copy.h"
 #include "core/parallel.h"
+#include "kernels/cpu/element.h"
 
 namespace weft::cpu {
 namespace {
@@ -37,7 +38,34 @@ void flip(const OpCall& c) {
       stride = -stride;
     }
   }
-  copy_into(c.out[0], weft::detail::alias(x, x.sizes(), strides, at));
+  const Tensor& out = c.out[0];
+  const int last = x.dim() - 1;
+  if (last < 0 || out.strides()[last] != 1 || strides[last] != -1) return copy_into(out, weft::detail::alias(x, x.sizes(), strides, at));
+  // The last dimension backwards: as whole vectors, row by row.
+  const int64_t n = x.sizes()[last];
+  Dims rows = x.sizes(), steps[2] = {out.strides(), strides};
+  rows.erase(last);
+  steps[0].erase(last);
+  steps[1].erase(last);
+  for_width(x.dtype(), [&](auto type) {
+    using T = typename decltype(type)::type;
+    T* to = static_cast<T*>(out.data_ptr());
+    const T* from = static_cast<const T*>(x.data_ptr()) + (at - x.storage_offset());
+    parallel_for(x.numel() / n, std::max<int64_t>(1, 32768 / n), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        int64_t rest = r, a = 0, b = 0;
+        for (int d = last - 1; d >= 0; --d) {
+          const int64_t i = rest % rows[d];
+          rest /= rows[d];
+          a += i * steps[0][d];
+          b += i * steps[1][d];
+        }
+        T* row = to + a;
+        const T* end_of_row = from + b - (n - 1);
+        for (int64_t i = 0; i < n; ++i) row[i] = end_of_row[n - 1 - i];
+      }
+    });
+  });
 }
 
 void triangle(const OpCall& c) {
