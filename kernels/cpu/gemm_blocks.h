@@ -253,13 +253,22 @@ void multiply_packed(const Operands<K>& o, const Result<K>& r) {
         int64_t& larger = block_panels >= block_tiles ? block_panels : block_tiles;
         larger = (larger + 1) / 2;
       }
+      const auto even = [](int64_t whole, int64_t block) {  // blocks of nearly equal size, for an even load
+        const int64_t blocks = (whole + block - 1) / block;
+        return (whole + blocks - 1) / blocks;
+      };
+      block_tiles = even(tiles, block_tiles);
+      block_panels = even(panels, block_panels);
       const int64_t block_rows = (tiles + block_tiles - 1) / block_tiles;
       parallel_for(blocks_of(), 1, [&](int64_t block, int64_t) {
         const int64_t t0 = block % block_rows * block_tiles, t1 = std::min(tiles, t0 + block_tiles);
         const int64_t j0 = block / block_rows * block_panels, j1 = std::min(panels, j0 + block_panels);
         const int64_t ld = block_panels * kNr;
+        // Sums to be rounded: of the whole block, or of one tile where k is one block.
+        const bool rounds = kRounds && !r.raw, by_tile = rounds && s.steps <= s.depth;
+        alignas(64) Acc tile_sums[K::V::kMr * kNr];
         Acc* sums =
-            kRounds && !r.raw ? static_cast<Acc*>(workspace<2>(block_tiles * s.mr * ld * sizeof(Acc))) : nullptr;
+            rounds && !by_tile ? static_cast<Acc*>(workspace<2>(block_tiles * s.mr * ld * sizeof(Acc))) : nullptr;
         int64_t step = 0;
         do {
           const int64_t depth = std::min(s.depth, s.steps - step);
@@ -269,7 +278,8 @@ void multiply_packed(const Operands<K>& o, const Result<K>& r) {
             const Elem* b = pb + j * s.b_panel() + step * kNr;
             for (int64_t t = t0; t < t1; ++t) {
               const int64_t row = (tile0 + t) * s.mr, rows = std::min(s.mr, o.m - row);
-              const auto end = tile_end<K>(r, sums, ld, (t - t0) * s.mr, (j - j0) * kNr, row, column, step);
+              const auto end = by_tile ? TileEnd<Acc>{tile_sums, kNr, 1, 0, nullptr}
+                                       : tile_end<K>(r, sums, ld, (t - t0) * s.mr, (j - j0) * kNr, row, column, step);
               if constexpr (std::is_same_v<typename K::Source, Elem>) {
                 if (a_in_place) {
                   tile_fn<K, false>(rows, columns)(depth, o.a + row * o.a_rs + step * o.a_cs, o.a_rs, o.a_cs, b, kNr,
@@ -278,6 +288,7 @@ void multiply_packed(const Operands<K>& o, const Result<K>& r) {
                 }
               }
               tile_fn<K, true>(rows, columns)(depth, pa + t * s.a_panel() + step * rows, 1, rows, b, kNr, mask, end);
+              if (by_tile) finish<K>(tile_sums, kNr, rows, columns, row, column, r);
             }
           }
           step += depth;

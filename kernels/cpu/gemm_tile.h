@@ -118,20 +118,25 @@ void tile(int64_t k, const typename K::Elem* a, int64_t a_rs, int64_t a_cs, cons
       b += b_rs;
     }
   }
-  const Vec alpha = V::set1(end.alpha), beta = V::set1(end.beta);
+  // One pass for each part that there is: a test for each element would cost as much as a few steps of k.
+  const auto each = [&](auto&& change) {
 #pragma GCC unroll 8
-  for (int j = 0; j < NV; ++j) {
-    const auto m = j == NV - 1 ? mask : V::tail(L);
-    const Vec bias = end.bias ? V::load(end.bias + j * L, m) : V::zero();
+    for (int j = 0; j < NV; ++j) {
+      const auto m = j == NV - 1 ? mask : V::tail(L);
 #pragma GCC unroll 14
-    for (int i = 0; i < MR; ++i) {
-      auto* c = end.c + i * end.ldc + j * L;
-      Vec v = V::mul(alpha, sum[i][j]);
-      if (end.beta != 0) v = V::fma(beta, V::load(c, m), v);
-      if (end.bias) v = V::add(v, bias);
-      V::store(c, v, m);
+      for (int i = 0; i < MR; ++i) change(sum[i][j], end.c + i * end.ldc + j * L, j, m);
     }
+  };
+  if (end.alpha != 1) {
+    const Vec alpha = V::set1(end.alpha);
+    each([&](Vec& v, auto*, int, auto) { v = V::mul(alpha, v); });
   }
+  if (end.beta != 0) {
+    const Vec beta = V::set1(end.beta);
+    each([&](Vec& v, const auto* c, int, auto m) { v = V::fma(beta, V::load(c, m), v); });
+  }
+  if (end.bias) each([&](Vec& v, auto*, int j, auto m) { v = V::add(v, V::load(end.bias + j * L, m)); });
+  each([&](Vec& v, auto* c, int, auto m) { V::store(c, v, m); });
 }
 
 template <class K>
