@@ -9,6 +9,7 @@
 #include "core/ops/conv.h"
 #include "core/ops/copy.h"
 #include "core/ops/cross_entropy.h"
+#include "core/ops/distance.h"
 #include "core/ops/dropout.h"
 #include "core/ops/embedding.h"
 #include "core/ops/extents.h"

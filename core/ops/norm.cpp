@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/reduce.h"
+#include "core/ops/shape.h"
 #include "core/ops/statistics.h"
 
 namespace weft {
@@ -75,6 +76,17 @@ Tensor group_norm(const Tensor& x, int64_t groups, const GroupNormOptions& o) {
   int64_t span = 1;
   for (int d = 2; d < x.dim(); ++d) span *= x.sizes()[d];
   return normalize_rows(x, o.weight, o.bias, {x.sizes()[0] * groups, x.sizes()[1] / groups * span, span, groups, o.eps, true, {x.sizes()[1]}});
+}
+
+Tensor local_response_norm(const Tensor& x, int64_t size, const LocalResponseNormOptions& o) {
+  WEFT_CHECK(x.defined() && x.dim() >= 3, "local_response_norm: needs at least 3 dimensions, got {}", x);
+  WEFT_CHECK(size > 0, "local_response_norm: size must be positive, got {}", size);
+  std::vector<int64_t> around(static_cast<size_t>(2 * (x.dim() - 2)), 0);
+  around.push_back(size / 2);
+  around.push_back((size - 1) / 2);
+  Tensor total = pad(x.mul(x), around).unfold(1, size, 1).sum({.dim = -1});
+  Tensor average = div(total, Tensor::wrap(size), is_floating(x.dtype()) ? Rounding::none : Rounding::trunc);
+  return x.div(average.mul(o.alpha).add(o.k).pow(o.beta));
 }
 
 Tensor normalize(const Tensor& x, const NormalizeOptions& o) {

@@ -26,6 +26,14 @@ struct RmsNormOptions {
 /// x / sqrt(mean(x^2) + eps) * weight over the last dimensions, whose sizes are `shape`.
 Tensor rms_norm(const Tensor& x, const Dims& shape, const RmsNormOptions& o = {});
 
+struct LocalResponseNormOptions {
+  double alpha = 1e-4;
+  double beta = 0.75;
+  double k = 1;
+};
+/// x / (k + alpha mean(x^2 of `size` neighbouring channels))^beta; channels are dim 1, beyond the edge they count as 0.
+Tensor local_response_norm(const Tensor& x, int64_t size, const LocalResponseNormOptions& o = {});
+
 struct NormalizeOptions {
   double p = 2;
   DimList dim = 1;

@@ -69,6 +69,11 @@ Tensor nansum(const Tensor& x, const ReduceOptions& o) {
   return is_floating(x.dtype()) ? sum(where(x.isnan(), 0.0, x), o) : sum(x, o);
 }
 
+Tensor nanmean(const Tensor& x, const ReduceOptions& o) {
+  WEFT_CHECK_TYPE(x.defined() && is_floating(x.dtype()), "nanmean: needs a floating tensor, got {}", x);
+  return nansum(x, o).div(x.isnan().logical_not().sum({.dim = o.dim, .keepdim = o.keepdim}));
+}
+
 Tensor Tensor::var(const VarOptions& o) const { return weft::var(*this, o); }
 Tensor Tensor::std(const VarOptions& o) const { return weft::std(*this, o); }
 Tensor Tensor::norm(double p) const { return weft::norm(*this, p); }

@@ -17,8 +17,9 @@ Tensor norm(const Tensor& x, double p = 2, const ReduceOptions& o = {});
 Tensor logsumexp(const Tensor& x, const DimList& dims, bool keepdim = false);
 /// i64.
 Tensor count_nonzero(const Tensor& x, const DimList& dims = {});
-/// sum with NaN taken as 0.
+/// sum with NaN taken as 0, and mean of what is not NaN.
 Tensor nansum(const Tensor& x, const ReduceOptions& o = {});
+Tensor nanmean(const Tensor& x, const ReduceOptions& o = {});
 
 // ---- records
 struct VarOp {  ///< outputs: variance or its root, mean
