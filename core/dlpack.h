@@ -3,8 +3,8 @@
 
 #include "core/tensor.h"
 
-// Tensors across libraries without a copy: the structs of DLPack 1.0 (github.com/dmlc/dlpack), under its own include guard, so
-// that they and the standard header can meet in one file.
+// Tensors across libraries without a copy: the structs of DLPack 1.0 (github.com/dmlc/dlpack), under its own include
+// guard, so that they and the standard header can meet in one file.
 #ifndef DLPACK_DLPACK_H_
 #define DLPACK_DLPACK_H_
 extern "C" {
@@ -16,7 +16,15 @@ typedef struct {
   DLDeviceType device_type;
   int32_t device_id;
 } DLDevice;
-typedef enum { kDLInt = 0U, kDLUInt = 1U, kDLFloat = 2U, kDLOpaqueHandle = 3U, kDLBfloat = 4U, kDLComplex = 5U, kDLBool = 6U } DLDataTypeCode;
+typedef enum {
+  kDLInt = 0U,
+  kDLUInt = 1U,
+  kDLFloat = 2U,
+  kDLOpaqueHandle = 3U,
+  kDLBfloat = 4U,
+  kDLComplex = 5U,
+  kDLBool = 6U
+} DLDataTypeCode;
 typedef struct {
   uint8_t code, bits;
   uint16_t lanes;
@@ -54,8 +62,9 @@ namespace weft {
 DLManagedTensor* to_dlpack(const Tensor& t);
 DLManagedTensorVersioned* to_dlpack_versioned(const Tensor& t);
 
-/// A tensor over another library's memory; calls the deleter when the last tensor over it is gone. Errors (ownership then stays
-/// with the caller): a dtype, device or version that weft does not have, several lanes, negative strides, read-only memory.
+/// A tensor over another library's memory; calls the deleter when the last tensor over it is gone. Errors (ownership
+/// then stays with the caller): a dtype, device or version that weft does not have, several lanes, negative strides,
+/// read-only memory.
 Tensor from_dlpack(DLManagedTensor* t);
 Tensor from_dlpack(DLManagedTensorVersioned* t);
 

@@ -34,7 +34,8 @@ class Printer {
       for (int d = 0; d < t.dim(); ++d) {
         const int64_t n = t.sizes()[d];
         cut_[d] = n > 2 * kEdge;
-        if (cut_[d]) shown = shown.index_select(d, tensor(std::vector<int64_t>{0, 1, 2, n - 3, n - 2, n - 1}).to(t.device()));
+        if (cut_[d])
+          shown = shown.index_select(d, tensor(std::vector<int64_t>{0, 1, 2, n - 3, n - 2, n - 1}).to(t.device()));
       }
     }
     values_ = shown.to(Device(), kind_ == 2 ? DType::f64 : DType::i64).contiguous();
@@ -67,7 +68,9 @@ class Printer {
     scientific_ = high / low > 1000 || high > 1e8 || (!whole_ && low < 1e-4);
     for (int64_t i = 0; i < n; ++i) {
       if (!std::isfinite(real(i)) || real(i) == 0) continue;
-      std::string s = scientific_ ? number("%.*e", real(i)) : whole_ ? number("%.*f", real(i)).substr(0, number("%.*f", real(i)).find('.') + 1) : number("%.*f", real(i));
+      std::string s = scientific_ ? number("%.*e", real(i))
+                      : whole_    ? number("%.*f", real(i)).substr(0, number("%.*f", real(i)).find('.') + 1)
+                                  : number("%.*f", real(i));
       width_ = std::max(width_, s.size());
     }
   }
@@ -145,12 +148,15 @@ std::string Tensor::str() const {
     if (dtype() != default_dtype()) remarks.push_back("dtype=torch." + std::string(torch_name(dtype())));
     text += "[]";
   } else {
-    if (dtype() != default_dtype() && dtype() != DType::i64 && dtype() != DType::bool_) remarks.push_back("dtype=torch." + std::string(torch_name(dtype())));
+    if (dtype() != default_dtype() && dtype() != DType::i64 && dtype() != DType::bool_)
+      remarks.push_back("dtype=torch." + std::string(torch_name(dtype())));
     NoGrad guard;
     text += Printer(*this).text(kIndent);
   }
-  if (!is_leaf()) remarks.push_back("grad_fn=<" + backward_name(grad_fn_name()) + ">");
-  else if (requires_grad()) remarks.push_back("requires_grad=True");
+  if (!is_leaf())
+    remarks.push_back("grad_fn=<" + backward_name(grad_fn_name()) + ">");
+  else if (requires_grad())
+    remarks.push_back("requires_grad=True");
   const size_t break_at = text.rfind('\n');
   size_t line = break_at == std::string::npos ? text.size() + 2 : text.size() - break_at + 1;
   for (const std::string& r : remarks) {

@@ -6,8 +6,8 @@
 
 namespace weft {
 
-/// A stream of random numbers (torch.Generator): Philox 4x32-10, counter based, so that a seed gives the same numbers for any
-/// number of threads. Every random function takes one; without it, default_generator().
+/// A stream of random numbers (torch.Generator): Philox 4x32-10, counter based, so that a seed gives the same numbers
+/// for any number of threads. Every random function takes one; without it, default_generator().
 class Generator {
  public:
   /// All there is: save it, and the stream goes on from there.

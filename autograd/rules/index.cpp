@@ -23,7 +23,8 @@ void index_put(Node& n, const Tensor* g, Tensor* gin) {
     gin[0] = g[0];
     if (!a.accumulate) {
       gin[0] = g[0].clone();
-      detail::index_put_linear(gin[0], linear, zeros({}, {.dtype = g[0].dtype(), .device = g[0].device()}), a.first, a.count, false);
+      detail::index_put_linear(gin[0], linear, zeros({}, {.dtype = g[0].dtype(), .device = g[0].device()}), a.first,
+                               a.count, false);
     }
   }
   if (n.needs(2)) {

@@ -34,7 +34,8 @@ Tensor channel_mask(const Tensor& x, double p, int batch_dims, Generator* genera
 // `dims`: of x with a batch.
 Tensor channel_dropout(const Tensor& x, double p, bool training, Generator* generator, int dims, const char* op) {
   check(x, p, op);
-  WEFT_CHECK(dims == 0 ? x.dim() >= 2 : x.dim() == dims || x.dim() == dims - 1, "{}: {} has no channels to drop; expected {} or {} dimensions", op, x, dims, dims - 1);
+  WEFT_CHECK(dims == 0 ? x.dim() >= 2 : x.dim() == dims || x.dim() == dims - 1,
+             "{}: {} has no channels to drop; expected {} or {} dimensions", op, x, dims, dims - 1);
   if (!training || p == 0 || x.numel() == 0) return x;
   int batch_dims = dims != 0 && x.dim() == dims - 1 ? 1 : 2;
   Tensor mask = channel_mask(x, p, batch_dims, generator);
@@ -67,10 +68,16 @@ Tensor& dropout_(Tensor& x, double p, bool training, Generator* generator) {
   dispatch_inplace(DropoutOp::record, x, in, DropoutOp::Attrs{detail::take_state(generator, x.numel()), p});
   return x;
 }
-Tensor dropout1d(const Tensor& x, double p, bool training, Generator* generator) { return channel_dropout(x, p, training, generator, 3, "dropout1d"); }
+Tensor dropout1d(const Tensor& x, double p, bool training, Generator* generator) {
+  return channel_dropout(x, p, training, generator, 3, "dropout1d");
+}
 // torch.nn.functional.dropout2d takes three dimensions as [N, C, L], dropout3d four as [C, D, H, W].
-Tensor dropout2d(const Tensor& x, double p, bool training, Generator* generator) { return channel_dropout(x, p, training, generator, x.dim() == 3 ? 0 : 4, "dropout2d"); }
-Tensor dropout3d(const Tensor& x, double p, bool training, Generator* generator) { return channel_dropout(x, p, training, generator, 5, "dropout3d"); }
+Tensor dropout2d(const Tensor& x, double p, bool training, Generator* generator) {
+  return channel_dropout(x, p, training, generator, x.dim() == 3 ? 0 : 4, "dropout2d");
+}
+Tensor dropout3d(const Tensor& x, double p, bool training, Generator* generator) {
+  return channel_dropout(x, p, training, generator, 5, "dropout3d");
+}
 
 Tensor alpha_dropout(const Tensor& x, double p, bool training, Generator* generator) {
   check(x, p, "alpha_dropout");

@@ -17,7 +17,8 @@ Tensor dropout3d(const Tensor& x, double p = 0.5, bool training = true, Generato
 Tensor alpha_dropout(const Tensor& x, double p = 0.5, bool training = false, Generator* generator = nullptr);
 Tensor feature_alpha_dropout(const Tensor& x, double p = 0.5, bool training = false, Generator* generator = nullptr);
 /// Leaky relu whose slope is drawn from [lower, upper] per element in training, their mean otherwise.
-Tensor rrelu(const Tensor& x, double lower = 1.0 / 8, double upper = 1.0 / 3, bool training = false, Generator* generator = nullptr);
+Tensor rrelu(const Tensor& x, double lower = 1.0 / 8, double upper = 1.0 / 3, bool training = false,
+             Generator* generator = nullptr);
 
 struct DropoutOp {
   struct Attrs {

@@ -6,8 +6,8 @@ namespace weft {
 struct EmbeddingOptions {
   std::optional<int64_t> padding_idx = {};  ///< this row (negative: from the end) gets no gradient
 };
-/// Rows of weight [V, D]: indices (i64 or i32, any shape) -> [..., D] (torch.nn.functional.embedding). Equal indices add up in the
-/// gradient in their order, for any number of threads.
+/// Rows of weight [V, D]: indices (i64 or i32, any shape) -> [..., D] (torch.nn.functional.embedding). Equal indices
+/// add up in the gradient in their order, for any number of threads.
 Tensor embedding(const Tensor& indices, const Tensor& weight, const EmbeddingOptions& o = {});
 
 struct EmbeddingOp {  ///< (weight, linear indices)

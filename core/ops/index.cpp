@@ -10,7 +10,8 @@ namespace weft {
 
 const OpRecord LinearIndexOp::record{.name = "linear_index", .cpu = cpu::linear_index};
 const OpRecord IndexOp::record{.name = "index", .save_inputs = 0b10, .cpu = cpu::index, .rule = rules::index};
-const OpRecord IndexPutOp::record{.name = "index_put", .save_inputs = 0b10, .cpu = cpu::index_put, .rule = rules::index_put};
+const OpRecord IndexPutOp::record{
+    .name = "index_put", .save_inputs = 0b10, .cpu = cpu::index_put, .rule = rules::index_put};
 const OpRecord NonzeroOp::record{.name = "nonzero", .cpu = cpu::nonzero};
 const OpRecord CountElementsOp::record{.name = "nonzero", .cpu = cpu::count_nonzero_elements};
 
@@ -42,7 +43,8 @@ Tensor linear_index(const std::vector<Tensor>& indices, const Dims& extents, boo
   Dims shape;
   for (const Tensor& t : indices) {
     WEFT_CHECK(t.defined(), "{}: an index is an undefined tensor", caller);
-    WEFT_CHECK_TYPE(is_integral(t.dtype()) && t.dtype() != DType::u8, "{}: indices must be integers (i64), got {}", caller, t);
+    WEFT_CHECK_TYPE(is_integral(t.dtype()) && t.dtype() != DType::u8, "{}: indices must be integers (i64), got {}",
+                    caller, t);
     shape = broadcast_shapes(shape, t.sizes(), caller);
   }
   Tensor out = allocate(shape, DType::i64, indices[0].device());
@@ -58,9 +60,11 @@ Tensor index_linear(const Tensor& x, const Tensor& linear, int first, int count)
   return out;
 }
 
-void index_put_linear(Tensor& self, const Tensor& linear, const Tensor& values, int first, int count, bool accumulate, Scalar alpha) {
+void index_put_linear(Tensor& self, const Tensor& linear, const Tensor& values, int first, int count, bool accumulate,
+                      Scalar alpha) {
   Dims shape = replace(self.sizes(), first, count, linear.sizes());
-  WEFT_CHECK(broadcast_shapes(shape, values.sizes(), "index_put") == shape, "index_put: values {} do not broadcast to the indexed part {}", values, shape);
+  WEFT_CHECK(broadcast_shapes(shape, values.sizes(), "index_put") == shape,
+             "index_put: values {} do not broadcast to the indexed part {}", values, shape);
   Tensor v = values.dtype() == self.dtype() ? values : values.to(self.dtype());
   v = v.sizes() == shape ? v : v.expand(shape);
   if (!one_run(v, first, first + linear.dim())) v = v.contiguous();
@@ -97,11 +101,13 @@ Prepared prepare(const Tensor& given, const std::vector<TensorIndex>& at, const 
   WEFT_CHECK(given.defined(), "{}: undefined tensor", caller);
   int named = 0, ellipses = 0;
   for (const TensorIndex& i : at) {
-    if (i.kind == Kind::ellipsis) ++ellipses;
+    if (i.kind == Kind::ellipsis)
+      ++ellipses;
     else if (i.kind == Kind::tensor) {
       WEFT_CHECK(i.tensor.defined(), "{}: an index is an undefined tensor", caller);
       named += is_mask(i.tensor) ? i.tensor.dim() : 1;
-    } else if (i.kind == Kind::integer || i.kind == Kind::slice) ++named;
+    } else if (i.kind == Kind::integer || i.kind == Kind::slice)
+      ++named;
   }
   WEFT_CHECK_INDEX(ellipses <= 1, "{}: more than one ellipsis", caller);
   WEFT_CHECK_INDEX(named <= given.dim(), "{}: too many indices ({}) for {}", caller, named, given);
@@ -122,12 +128,19 @@ Prepared prepare(const Tensor& given, const std::vector<TensorIndex>& at, const 
   };
   for (const TensorIndex& i : at) {
     switch (i.kind) {
-      case Kind::none: x = x.unsqueeze(d++); break;
-      case Kind::ellipsis: d += given.dim() - named; break;
-      case Kind::integer: x = x.select(d, i.integer); break;
+      case Kind::none:
+        x = x.unsqueeze(d++);
+        break;
+      case Kind::ellipsis:
+        d += given.dim() - named;
+        break;
+      case Kind::integer:
+        x = x.select(d, i.integer);
+        break;
       case Kind::slice:
         WEFT_CHECK(i.slice.step > 0, "{}: slice step must be positive, got {}", caller, i.slice.step);
-        x = i.slice.start || i.slice.stop || i.slice.step != 1 ? x.slice(d, i.slice.start, i.slice.stop, i.slice.step) : x;
+        x = i.slice.start || i.slice.stop || i.slice.step != 1 ? x.slice(d, i.slice.start, i.slice.stop, i.slice.step)
+                                                               : x;
         ++d;
         break;
       case Kind::boolean:
@@ -138,7 +151,8 @@ Prepared prepare(const Tensor& given, const std::vector<TensorIndex>& at, const 
         const Tensor& t = i.tensor;
         if (is_mask(t)) {
           for (int k = 0; k < t.dim(); ++k)
-            WEFT_CHECK_INDEX(t.sizes()[k] == x.sizes()[d + k], "{}: mask {} does not match dim {} of {}", caller, t, d + k, x);
+            WEFT_CHECK_INDEX(t.sizes()[k] == x.sizes()[d + k], "{}: mask {} does not match dim {} of {}", caller, t,
+                             d + k, x);
           if (t.dim() == 0) x = x.unsqueeze(d);
           keep(detail::flat_nonzero(t), std::max(t.dim(), 1));
         } else if (t.dim() == 0) {
@@ -168,8 +182,10 @@ Prepared prepare(const Tensor& given, const std::vector<TensorIndex>& at, const 
       if (!order.contains(k)) order.push_back(k);
     p.x = x.permute(order);
   }
-  if (tensors.size() == 1 && widths[0] != 1) p.linear = tensors[0];  // a mask: its places are in range
-  else p.linear = detail::linear_index(tensors, extents, true, caller, places[0]);
+  if (tensors.size() == 1 && widths[0] != 1)
+    p.linear = tensors[0];  // a mask: its places are in range
+  else
+    p.linear = detail::linear_index(tensors, extents, true, caller, places[0]);
   return p;
 }
 
@@ -189,14 +205,19 @@ Tensor& Tensor::index_put_(const std::vector<TensorIndex>& at, const Tensor& giv
   Dims shape = p.linear.defined() ? detail::replace(p.x.sizes(), p.first, p.count, p.linear.sizes()) : p.x.sizes();
   Tensor values = given;
   while (values.dim() > shape.size() && values.sizes()[0] == 1) values = values.squeeze(0);
-  if (p.linear.defined()) detail::index_put_linear(p.x, p.linear, values, p.first, p.count, accumulate);
-  else if (accumulate) p.x.add_(values);
-  else p.x.copy_(values);
+  if (p.linear.defined())
+    detail::index_put_linear(p.x, p.linear, values, p.first, p.count, accumulate);
+  else if (accumulate)
+    p.x.add_(values);
+  else
+    p.x.copy_(values);
   return *this;
 }
 Tensor& Tensor::index_put_(const std::vector<TensorIndex>& at, Scalar value, bool accumulate) {
-  const bool mask = at.size() == 1 && at[0].kind == TensorIndex::Kind::tensor && at[0].tensor.defined() && at[0].tensor.dtype() == DType::bool_;
-  if (mask && !accumulate && at[0].tensor.dim() <= dim() && Dims(sizes().data(), static_cast<size_t>(at[0].tensor.dim())) == at[0].tensor.sizes()) {
+  const bool mask = at.size() == 1 && at[0].kind == TensorIndex::Kind::tensor && at[0].tensor.defined() &&
+                    at[0].tensor.dtype() == DType::bool_;
+  if (mask && !accumulate && at[0].tensor.dim() <= dim() &&
+      Dims(sizes().data(), static_cast<size_t>(at[0].tensor.dim())) == at[0].tensor.sizes()) {
     Tensor where = at[0].tensor;
     while (where.dim() < dim()) where = where.unsqueeze(-1);
     return masked_fill_(where, value);
@@ -208,9 +229,11 @@ namespace {
 // A vector of indices for one dimension; x as at least one dimension.
 Tensor checked_index(const Tensor& x, int dim, const Tensor& index, const char* caller) {
   WEFT_CHECK(index.defined() && index.dim() <= 1, "{}: index must have one dimension, got {}", caller, index);
-  return detail::linear_index({index.dim() == 0 ? index.unsqueeze(0) : index}, {x.dim() == 0 ? 1 : x.sizes()[dim]}, false, caller, dim);
+  return detail::linear_index({index.dim() == 0 ? index.unsqueeze(0) : index}, {x.dim() == 0 ? 1 : x.sizes()[dim]},
+                              false, caller, dim);
 }
-Tensor& put(Tensor& self, int64_t d, const Tensor& index, const Tensor& given, bool accumulate, Scalar alpha, const char* caller) {
+Tensor& put(Tensor& self, int64_t d, const Tensor& index, const Tensor& given, bool accumulate, Scalar alpha,
+            const char* caller) {
   int dim = wrap_dim(d, self.dim(), caller);
   WEFT_CHECK(given.defined(), "{}: src is an undefined tensor", caller);
   WEFT_CHECK_TYPE(given.dtype() == self.dtype(), "{}: self {} and src {} have different dtypes", caller, self, given);
@@ -218,7 +241,8 @@ Tensor& put(Tensor& self, int64_t d, const Tensor& index, const Tensor& given, b
   Tensor linear = checked_index(x, dim, index, caller);
   Dims want = x.sizes();
   want[dim] = linear.numel();
-  WEFT_CHECK(src.sizes() == want, "{}: src {} must have the shape of self with {} in dim {}: {}", caller, given, linear.numel(), dim, want);
+  WEFT_CHECK(src.sizes() == want, "{}: src {} must have the shape of self with {} in dim {}: {}", caller, given,
+             linear.numel(), dim, want);
   detail::index_put_linear(x, linear, src, dim, 1, accumulate, alpha);
   return self;
 }
@@ -231,13 +255,17 @@ Tensor Tensor::index_select(int64_t d, const Tensor& index) const {
   WEFT_CHECK(linear.numel() == 1, "index_select: {} indices for a 0-dim tensor; give one", linear.numel());
   return detail::index_linear(unsqueeze(0), linear, 0, 1).squeeze(0);
 }
-Tensor& Tensor::index_add_(int64_t dim, const Tensor& index, const Tensor& src, Scalar alpha) { return put(*this, dim, index, src, true, alpha, "index_add"); }
+Tensor& Tensor::index_add_(int64_t dim, const Tensor& index, const Tensor& src, Scalar alpha) {
+  return put(*this, dim, index, src, true, alpha, "index_add");
+}
 Tensor Tensor::index_add(int64_t dim, const Tensor& index, const Tensor& src, Scalar alpha) const {
   Tensor out = clone();
   return out.index_add_(dim, index, src, alpha);
 }
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) { return x.index_select(dim, index); }
-Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src, Scalar alpha) { return x.index_add(dim, index, src, alpha); }
+Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src, Scalar alpha) {
+  return x.index_add(dim, index, src, alpha);
+}
 Tensor index_copy(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src) {
   Tensor out = x.clone();
   return put(out, dim, index, src, false, 1, "index_copy");
@@ -264,15 +292,17 @@ Tensor masked_scatter(const Tensor& x, const Tensor& mask, const Tensor& src) {
   WEFT_CHECK_TYPE(x.dtype() == src.dtype(), "masked_scatter: self {} and src {} have different dtypes", x, src);
   Dims shape = broadcast_shapes(x.sizes(), mask.sizes(), "masked_scatter");
   Tensor at = detail::flat_nonzero(mask.expand(shape));
-  WEFT_CHECK(src.numel() >= at.numel(), "masked_scatter: the mask names {} elements, src has {}", at.numel(), src.numel());
+  WEFT_CHECK(src.numel() >= at.numel(), "masked_scatter: the mask names {} elements, src has {}", at.numel(),
+             src.numel());
   Tensor out = x.expand(shape).clone(MemoryFormat::contiguous);
   detail::index_put_linear(out, at, src.reshape({-1}).slice(0, 0, at.numel()), 0, shape.size(), false);
   return out;
 }
 Tensor nonzero(const Tensor& x) {
   Tensor flat = detail::flat_nonzero(x);
-  Tensor out = detail::allocate({flat.numel(), x.dim()}, DType::i64, x.device());
   NoGrad guard;
+  if (x.dim() == 1) return flat.unsqueeze(1);
+  Tensor out = detail::allocate({flat.numel(), x.dim()}, DType::i64, x.device());
   for (int d = x.dim() - 1; d >= 0; --d) {
     out.select(1, d).copy_(flat.remainder(x.sizes()[d]));
     flat = div(flat, Tensor::wrap(x.sizes()[d]), Rounding::floor);

@@ -2,12 +2,12 @@
 
 #include "core/ops/math.h"
 
-// Random words and the distributions made of them: one text for the CPU and for device code, std-free. Philox 4x32-10 of Salmon,
-// Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011).
+// Random words and the distributions made of them: one text for the CPU and for device code, std-free. Philox 4x32-10
+// of Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011).
 //
 // The stream of a call: counters offset, offset + 1, ... in groups of 16. Word w of counter 16 g + l belongs to element
-// 64 g + 16 w + l; 64-bit words (two neighbours) and normals of f64 to element 32 g + 16 (w / 2) + l. So vectors of any width
-// compute neighbours, and no value depends on the number of threads or the width.
+// 64 g + 16 w + l; 64-bit words (two neighbours) and normals of f64 to element 32 g + 16 (w / 2) + l. So vectors of any
+// width compute neighbours, and no value depends on the number of threads or the width.
 namespace weft::rng {
 
 using math::u32;
@@ -30,7 +30,8 @@ WEFT_FN void philox_round(u32& a, u32& b, u32& c, u32& d, u32 k0, u32 k1) {
 }
 /// The four words of a counter; `lane` gives further words of the same counter.
 WEFT_FN Words philox(u64 seed, u64 counter, u64 lane = 0) {
-  u32 a = u32(counter), b = u32(counter >> 32), c = u32(lane), d = u32(lane >> 32), k0 = u32(seed), k1 = u32(seed >> 32);
+  u32 a = u32(counter), b = u32(counter >> 32), c = u32(lane), d = u32(lane >> 32), k0 = u32(seed),
+      k1 = u32(seed >> 32);
   for (int r = 0; r < 10; ++r) {
     philox_round(a, b, c, d, k0, k1);
     k0 += 0x9E3779B9u;

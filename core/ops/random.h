@@ -9,13 +9,15 @@ namespace weft {
 Tensor rand(const Dims& sizes, const TensorOptions& o = {}, Generator* generator = nullptr);   ///< uniform in [0, 1)
 Tensor randn(const Dims& sizes, const TensorOptions& o = {}, Generator* generator = nullptr);  ///< standard normal
 /// Integers in [low, high); i64 by default.
-Tensor randint(int64_t low, int64_t high, const Dims& sizes, const TensorOptions& o = {}, Generator* generator = nullptr);
+Tensor randint(int64_t low, int64_t high, const Dims& sizes, const TensorOptions& o = {},
+               Generator* generator = nullptr);
 Tensor randint(int64_t high, const Dims& sizes, const TensorOptions& o = {}, Generator* generator = nullptr);
 /// 0 .. n-1 in random order, i64.
 Tensor randperm(int64_t n, const TensorOptions& o = {}, Generator* generator = nullptr);
 Tensor rand_like(const Tensor& x, std::optional<DType> dtype = {}, Generator* generator = nullptr);
 Tensor randn_like(const Tensor& x, std::optional<DType> dtype = {}, Generator* generator = nullptr);
-Tensor randint_like(const Tensor& x, int64_t low, int64_t high, std::optional<DType> dtype = {}, Generator* generator = nullptr);
+Tensor randint_like(const Tensor& x, int64_t low, int64_t high, std::optional<DType> dtype = {},
+                    Generator* generator = nullptr);
 /// Normals with the given means and deviations (std >= 0); tensors broadcast.
 Tensor normal(const Tensor& mean, const Tensor& std, Generator* generator = nullptr);
 Tensor normal(const Tensor& mean, double std = 1, Generator* generator = nullptr);
@@ -30,9 +32,10 @@ Tensor bernoulli(const Tensor& x, double p, Generator* generator = nullptr);
 Tensor poisson(const Tensor& rate, Generator* generator = nullptr);
 /// Indices of categories drawn by weight (1 or 2 dimensions, >= 0, need not sum to 1): i64 [.., samples].
 Tensor multinomial(const Tensor& weights, int64_t samples, bool replacement = false, Generator* generator = nullptr);
-/// A sample of the categories of softmax(logits), relaxed by the temperature tau (torch.nn.functional.gumbel_softmax). hard: one-hot,
-/// with the gradient of the relaxed sample.
-Tensor gumbel_softmax(const Tensor& logits, double tau = 1, bool hard = false, int64_t dim = -1, Generator* generator = nullptr);
+/// A sample of the categories of softmax(logits), relaxed by the temperature tau (torch.nn.functional.gumbel_softmax).
+/// hard: one-hot, with the gradient of the relaxed sample.
+Tensor gumbel_softmax(const Tensor& logits, double tau = 1, bool hard = false, int64_t dim = -1,
+                      Generator* generator = nullptr);
 
 // ---- records
 enum class Distribution : uint8_t { uniform, normal, log_normal, exponential, cauchy, geometric, bernoulli, integers };
@@ -40,9 +43,9 @@ struct RandomOp {  ///< fills self
   struct Attrs {
     Generator::State state;
     Distribution distribution;
-    double a, b;        ///< from, to; mean, std; lambda; median, sigma; p
-    int64_t low;        ///< integers: low + [0, range)
-    uint64_t range;     ///< 0: 2^64
+    double a, b;     ///< from, to; mean, std; lambda; median, sigma; p
+    int64_t low;     ///< integers: low + [0, range)
+    uint64_t range;  ///< 0: 2^64
   };
   static const OpRecord record;
 };

@@ -21,8 +21,12 @@ Tensor scan(const OpRecord& record, const Tensor& given, int64_t d, std::optiona
 }
 }  // namespace
 
-Tensor Tensor::cumsum(int64_t dim, std::optional<DType> dtype) const { return scan(ScanOp::cumsum, *this, dim, dtype, false); }
+Tensor Tensor::cumsum(int64_t dim, std::optional<DType> dtype) const {
+  return scan(ScanOp::cumsum, *this, dim, dtype, false);
+}
 Tensor cumsum(const Tensor& x, int64_t dim, std::optional<DType> dtype) { return x.cumsum(dim, dtype); }
-Tensor cumprod(const Tensor& x, int64_t dim, std::optional<DType> dtype) { return scan(ScanOp::cumprod, x, dim, dtype, true); }
+Tensor cumprod(const Tensor& x, int64_t dim, std::optional<DType> dtype) {
+  return scan(ScanOp::cumprod, x, dim, dtype, true);
+}
 
 }  // namespace weft

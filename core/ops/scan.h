@@ -1,7 +1,8 @@
 #pragma once
 #include "core/dispatch.h"
 
-// Running sums and products along a dimension. Integers give i64 unless `dtype` says otherwise. f32 is summed in f64, halves in f32.
+// Running sums and products along a dimension. Integers give i64 unless `dtype` says otherwise. f32 is summed in f64,
+// halves in f32.
 namespace weft {
 
 Tensor cumsum(const Tensor& x, int64_t dim, std::optional<DType> dtype = {});

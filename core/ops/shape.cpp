@@ -40,7 +40,8 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t given_dim) {
     if (!skipped(t)) {
       WEFT_CHECK(t.dim() == first->dim(), "cat: {} and {} have different numbers of dimensions", *first, t);
       for (int d = 0; d < t.dim(); ++d)
-        WEFT_CHECK(d == dim || t.sizes()[d] == sizes[d], "cat: {} and {} differ in dim {}; only dim {} may differ", *first, t, d, dim);
+        WEFT_CHECK(d == dim || t.sizes()[d] == sizes[d], "cat: {} and {} differ in dim {}; only dim {} may differ",
+                   *first, t, d, dim);
       length = t.sizes()[dim];
     }
     lengths.data<int64_t>()[i] = length;
@@ -137,7 +138,8 @@ Tensor repeat_interleave(const Tensor& given, int64_t repeats, std::optional<int
   return wide.expand(sizes).clone(MemoryFormat::contiguous).flatten(d, d + 1);
 }
 Tensor repeat_interleave(const Tensor& given, const Tensor& repeats, std::optional<int64_t> dim) {
-  WEFT_CHECK_TYPE(is_integral(repeats.dtype()) && repeats.dim() <= 1, "repeat_interleave: repeats must be integers of one dimension, got {}", repeats);
+  WEFT_CHECK_TYPE(is_integral(repeats.dtype()) && repeats.dim() <= 1,
+                  "repeat_interleave: repeats must be integers of one dimension, got {}", repeats);
   if (repeats.numel() == 1) return repeat_interleave(given, repeats.item<int64_t>(), dim);
   Tensor x = dim ? given : given.reshape({-1});
   int d = dim ? wrap_dim(*dim, x.dim(), "repeat_interleave") : 0;
@@ -276,16 +278,21 @@ Tensor pad_constant(const Tensor& x, const std::vector<int64_t>& pad, Scalar val
 Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, std::string_view mode, Scalar value) {
   WEFT_CHECK(x.defined() && pad.size() % 2 == 0, "pad: needs two amounts per dimension, got {}", pad.size());
   if (mode == "constant") return pad_constant(x, pad, value);
-  WEFT_CHECK(mode == "reflect" || mode == "replicate" || mode == "circular", "pad: mode must be \"constant\", \"reflect\", \"replicate\" or \"circular\", got \"{}\"", mode);
+  WEFT_CHECK(mode == "reflect" || mode == "replicate" || mode == "circular",
+             "pad: mode must be \"constant\", \"reflect\", \"replicate\" or \"circular\", got \"{}\"", mode);
   const int count = static_cast<int>(pad.size() / 2);
-  WEFT_CHECK(count >= 1 && count <= 3 && (x.dim() == count + 1 || x.dim() == count + 2), "pad: mode \"{}\" with {} amounts needs {} or {} dimensions, got {}", mode, pad.size(),
-             count + 1, count + 2, x);
+  WEFT_CHECK(count >= 1 && count <= 3 && (x.dim() == count + 1 || x.dim() == count + 2),
+             "pad: mode \"{}\" with {} amounts needs {} or {} dimensions, got {}", mode, pad.size(), count + 1,
+             count + 2, x);
   Tensor out = x;
   for (int i = 0; i < count; ++i) {
     const int d = x.dim() - 1 - i;
-    const int64_t before = pad[static_cast<size_t>(2 * i)], after = pad[static_cast<size_t>(2 * i + 1)], n = x.sizes()[d], most = std::max(before, after);
-    WEFT_CHECK(mode != "reflect" || most < n, "pad: reflect needs amounts smaller than dim {} of {}, got ({}, {})", d, x, before, after);
-    WEFT_CHECK(mode != "circular" || most <= n, "pad: circular needs amounts no larger than dim {} of {}, got ({}, {})", d, x, before, after);
+    const int64_t before = pad[static_cast<size_t>(2 * i)], after = pad[static_cast<size_t>(2 * i + 1)],
+                  n = x.sizes()[d], most = std::max(before, after);
+    WEFT_CHECK(mode != "reflect" || most < n, "pad: reflect needs amounts smaller than dim {} of {}, got ({}, {})", d,
+               x, before, after);
+    WEFT_CHECK(mode != "circular" || most <= n, "pad: circular needs amounts no larger than dim {} of {}, got ({}, {})",
+               d, x, before, after);
     WEFT_CHECK(n > 0 && n + before + after >= 0, "pad: ({}, {}) does not fit dim {} of {}", before, after, d, x);
     if (before == 0 && after == 0) continue;
     std::vector<int64_t> at;

@@ -32,8 +32,8 @@ Tensor diag_embed(const Tensor& x, int64_t offset = 0, int64_t dim1 = -2, int64_
 /// indexing: "ij" or "xy".
 std::vector<Tensor> meshgrid(const std::vector<Tensor>& tensors, std::string_view indexing = "ij");
 
-/// torch.nn.functional.pad: `pad` holds (before, after) of the last dimension, then of the one before it, ...; negative crops.
-/// mode: "constant" (any dimensions), "reflect", "replicate", "circular" (the last 1 to 3 of 2 to 5 dimensions).
+/// torch.nn.functional.pad: `pad` holds (before, after) of the last dimension, then of the one before it, ...; negative
+/// crops. mode: "constant" (any dimensions), "reflect", "replicate", "circular" (the last 1 to 3 of 2 to 5 dimensions).
 Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, std::string_view mode = "constant", Scalar value = 0.0);
 /// The first half of dim times the sigmoid of the second (torch.nn.functional.glu).
 Tensor glu(const Tensor& x, int64_t dim = -1);

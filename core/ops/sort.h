@@ -3,8 +3,8 @@
 
 #include "core/dispatch.h"
 
-// Order along one dimension. NaN counts as larger than every number, equal elements keep their order (always stable), indices are
-// i64. Methods of Tensor are declared in core/tensor_methods.inc.
+// Order along one dimension. NaN counts as larger than every number, equal elements keep their order (always stable),
+// indices are i64. Methods of Tensor are declared in core/tensor_methods.inc.
 namespace weft {
 
 /// {values, indices}

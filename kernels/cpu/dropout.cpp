@@ -23,7 +23,9 @@ void whole(const Tensor& x, const Tensor& y, const DropoutOp::Attrs& a, uint32_t
   const char* from = static_cast<const char*>(x.data_ptr());
   char* to = static_cast<char*>(y.data_ptr());
   random_tiles<uint32_t>(x.numel(), a.state, [&](const uint32_t* words, int64_t begin, int64_t count) {
-    if (direct) return run(reinterpret_cast<const T*>(from) + begin, reinterpret_cast<T*>(to) + begin, words, count, limit, scale);
+    if (direct)
+      return run(reinterpret_cast<const T*>(from) + begin, reinterpret_cast<T*>(to) + begin, words, count, limit,
+                 scale);
     alignas(64) T tile[kRandomTile];
     load(tile, 1, from + begin * width, 1, count);
     run(tile, tile, words, count, limit, scale);
@@ -36,8 +38,10 @@ void whole(const Tensor& x, const Tensor& y, const DropoutOp::Attrs& a, uint32_t
 void dropout(const OpCall& c) {
   const auto& a = c.as<DropoutOp::Attrs>();
   const uint32_t limit = static_cast<uint32_t>(std::min(a.p * 4294967296.0, 4294967295.0));
-  if (c.in[0].dtype() == DType::f64) whole<double>(c.in[0], c.out[0], a, limit, DType::f64);
-  else whole<float>(c.in[0], c.out[0], a, limit, DType::f32);
+  if (c.in[0].dtype() == DType::f64)
+    whole<double>(c.in[0], c.out[0], a, limit, DType::f64);
+  else
+    whole<float>(c.in[0], c.out[0], a, limit, DType::f32);
 }
 
 }  // namespace weft::cpu

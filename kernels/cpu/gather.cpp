@@ -29,34 +29,41 @@ struct Lines {
     return StridedLoop<3>(shape, 3, sizes, at);
   }
   Lines(const Tensor& index, const Tensor& x, const Tensor& y, int dim)
-      : other(without(index, x, y, dim)), n(index.sizes()[dim]), extent(x.sizes()[dim]), step{index.strides()[dim], x.strides()[dim], y.strides()[dim]} {}
+      : other(without(index, x, y, dim)),
+        n(index.sizes()[dim]),
+        extent(x.sizes()[dim]),
+        step{index.strides()[dim], x.strides()[dim], y.strides()[dim]} {}
 
   // f(i, x, y) with the offsets of an index and y, and of the start of the line of x; along each line in rising order.
   template <class F>
   void run(F&& f) const {
     const int last = other.sizes.size() - 1;
-    const int64_t width = other.sizes[last], w0 = other.strides[0][last], w1 = other.strides[1][last], w2 = other.strides[2][last];
+    const int64_t width = other.sizes[last], w0 = other.strides[0][last], w1 = other.strides[1][last],
+                  w2 = other.strides[2][last];
     // Neighbouring lines together where they lie closer in memory than the elements of one line.
     const bool across = width > 1 && w0 < step[0];
-    parallel_for(other.numel, std::max<int64_t>(across ? 64 : 1, kGrain / std::max<int64_t>(n, 1)), [&](int64_t begin, int64_t end) {
-      while (begin < end) {
-        int64_t at = begin % width, count = std::min(width - at, end - begin), rest = begin / width;
-        begin += count;
-        int64_t i = at * w0, x = at * w1, y = at * w2;
-        for (int d = last - 1; d >= 0; --d) {
-          int64_t k = rest % other.sizes[d];
-          rest /= other.sizes[d];
-          i += k * other.strides[0][d], x += k * other.strides[1][d], y += k * other.strides[2][d];
-        }
-        if (across) {
-          for (int64_t k = 0; k < n; ++k)
-            for (int64_t c = 0; c < count; ++c) f(i + k * step[0] + c * w0, x + c * w1, y + k * step[2] + c * w2);
-        } else {
-          for (int64_t c = 0; c < count; ++c)
-            for (int64_t k = 0; k < n; ++k) f(i + c * w0 + k * step[0], x + c * w1, y + c * w2 + k * step[2]);
-        }
-      }
-    });
+    parallel_for(other.numel, std::max<int64_t>(across ? 64 : 1, kGrain / std::max<int64_t>(n, 1)),
+                 [&](int64_t begin, int64_t end) {
+                   while (begin < end) {
+                     int64_t at = begin % width, count = std::min(width - at, end - begin), rest = begin / width;
+                     begin += count;
+                     int64_t i = at * w0, x = at * w1, y = at * w2;
+                     for (int d = last - 1; d >= 0; --d) {
+                       int64_t k = rest % other.sizes[d];
+                       rest /= other.sizes[d];
+                       i += k * other.strides[0][d], x += k * other.strides[1][d], y += k * other.strides[2][d];
+                     }
+                     if (across) {
+                       for (int64_t k = 0; k < n; ++k)
+                         for (int64_t c = 0; c < count; ++c)
+                           f(i + k * step[0] + c * w0, x + c * w1, y + k * step[2] + c * w2);
+                     } else {
+                       for (int64_t c = 0; c < count; ++c)
+                         for (int64_t k = 0; k < n; ++k)
+                           f(i + c * w0 + k * step[0], x + c * w1, y + c * w2 + k * step[2]);
+                     }
+                   }
+                 });
   }
 };
 
@@ -67,7 +74,8 @@ struct Checked {
   int dim;
   int64_t operator[](int64_t i) const {
     int64_t v = at[i];
-    WEFT_CHECK_INDEX(static_cast<uint64_t>(v) < static_cast<uint64_t>(extent), "{}: index {} out of range for dim {} of size {}", op, v, dim, extent);
+    WEFT_CHECK_INDEX(static_cast<uint64_t>(v) < static_cast<uint64_t>(extent),
+                     "{}: index {} out of range for dim {} of size {}", op, v, dim, extent);
     return v;
   }
 };
@@ -107,21 +115,26 @@ void scatter(const OpCall& c) {
     });
   };
   switch (a.mode) {
-    case ScatterMode::set: return for_width(c.out[0].dtype(), [&](auto type) { run(type, [](auto, auto v) { return v; }); });
+    case ScatterMode::set:
+      return for_width(c.out[0].dtype(), [&](auto type) { run(type, [](auto, auto v) { return v; }); });
     case ScatterMode::add:
       return for_dtype(c.out[0].dtype(), [&](auto type) {
         using T = typename decltype(type)::type;
         run(type, [](T p, T v) {
-          if constexpr (std::is_same_v<T, bool>) return p | v;
-          else return narrow<T>(static_cast<Wide<T>>(widen(p) + widen(v)));
+          if constexpr (std::is_same_v<T, bool>)
+            return p | v;
+          else
+            return narrow<T>(static_cast<Wide<T>>(widen(p) + widen(v)));
         });
       });
     case ScatterMode::multiply:
       return for_dtype(c.out[0].dtype(), [&](auto type) {
         using T = typename decltype(type)::type;
         run(type, [](T p, T v) {
-          if constexpr (std::is_same_v<T, bool>) return p & v;
-          else return narrow<T>(static_cast<Wide<T>>(widen(p) * widen(v)));
+          if constexpr (std::is_same_v<T, bool>)
+            return p & v;
+          else
+            return narrow<T>(static_cast<Wide<T>>(widen(p) * widen(v)));
         });
       });
   }

@@ -22,8 +22,10 @@ bool one_stride(const Dims& sizes, const Dims& strides, int64_t& stride) {
   bool begun = false;
   for (int d = sizes.size() - 1; d >= 0; --d) {
     if (sizes[d] == 1) continue;
-    if (!begun) stride = strides[d];
-    else if (strides[d] != step) return false;
+    if (!begun)
+      stride = strides[d];
+    else if (strides[d] != step)
+      return false;
     begun = true;
     step = strides[d] * sizes[d];
   }
@@ -32,8 +34,8 @@ bool one_stride(const Dims& sizes, const Dims& strides, int64_t& stride) {
 
 // x [before, indexed, after] against y [before, n, after].
 struct Geometry {
-  int64_t rows, n;             // rows: elements of `before`
-  int64_t y_step;              // of n
+  int64_t rows, n;               // rows: elements of `before`
+  int64_t y_step;                // of n
   StridedLoop<2> before, after;  // operand 0: y, 1: x
   std::vector<int64_t> offsets;  // of x for each n
   int64_t after_numel, inner;
@@ -54,7 +56,9 @@ struct Geometry {
     after_numel = after.numel;
     inner = after.inner();
     if (n == 0 || rows == 0 || after_numel == 0) return;
-    WEFT_ASSERT(one_stride(part(y.sizes(), first, first + linear.dim()), part(y.strides(), first, first + linear.dim()), y_step), "index: values are not one run");
+    WEFT_ASSERT(one_stride(part(y.sizes(), first, first + linear.dim()), part(y.strides(), first, first + linear.dim()),
+                           y_step),
+                "index: values are not one run");
     offsets.resize(static_cast<size_t>(n));
     Dims sizes = part(x.sizes(), first, first + count), strides = part(x.strides(), first, first + count);
     const int64_t* at = linear.data<int64_t>();
@@ -123,7 +127,8 @@ void take_rows(const Geometry& g, T* y, const T* x) {
         }
         for (int64_t i = from; i < to; ++i)
           g.runs(y0 + i * g.y_step, x0 + g.offsets[static_cast<size_t>(i)], [&](int64_t yo, int64_t xo) {
-            if (sy == 1 && sx == 1) std::memcpy(y + yo, x + xo, static_cast<size_t>(inner) * sizeof(T));
+            if (sy == 1 && sx == 1)
+              std::memcpy(y + yo, x + xo, static_cast<size_t>(inner) * sizeof(T));
             else
               for (int64_t k = 0; k < inner; ++k) y[yo + k * sy] = x[xo + k * sx];
           });
@@ -132,7 +137,8 @@ void take_rows(const Geometry& g, T* y, const T* x) {
   });
 }
 
-// Equal indices meet in rising order of n whatever the cut: by rows of `before`, by columns of `after`, or by ranges of places.
+// Equal indices meet in rising order of n whatever the cut: by rows of `before`, by columns of `after`, or by ranges of
+// places.
 template <class T, class F>
 void put_rows(const Geometry& g, T* x, const T* y, F f) {
   const int64_t sy = g.after.strides[0].back(), sx = g.after.strides[1].back(), work = g.n * g.after_numel;
@@ -165,16 +171,19 @@ void put_rows(const Geometry& g, T* x, const T* y, F f) {
       for (int64_t r = begin; r < end; ++r) whole(r);
     });
   } else if (g.inner >= 2 * kColumns) {
-    const int64_t width = std::max(kColumns, (g.inner / (2 * num_threads()) + 15) / 16 * 16), cuts = (g.inner + width - 1) / width;
+    const int64_t width = std::max(kColumns, (g.inner / (2 * num_threads()) + 15) / 16 * 16),
+                  cuts = (g.inner + width - 1) / width;
     parallel_for(g.rows * cuts, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; ++p) piece(p / cuts, p % cuts * width, std::min(g.inner, (p % cuts + 1) * width), INT64_MIN, INT64_MAX);
+      for (int64_t p = begin; p < end; ++p)
+        piece(p / cuts, p % cuts * width, std::min(g.inner, (p % cuts + 1) * width), INT64_MIN, INT64_MAX);
     });
   } else if (g.after_numel >= kWorthRanges) {
     const int64_t ranges = std::min<int64_t>(num_threads(), kRanges);
     const auto [low, high] = std::minmax_element(g.offsets.begin(), g.offsets.end());
     const int64_t first = *low, width = (*high - first) / ranges + 1;
     parallel_for(g.rows * ranges, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; ++p) piece(p / ranges, 0, g.inner, first + p % ranges * width, first + (p % ranges + 1) * width);
+      for (int64_t p = begin; p < end; ++p)
+        piece(p / ranges, 0, g.inner, first + p % ranges * width, first + (p % ranges + 1) * width);
     });
   } else {  // looking at every index on each thread would cost more than it saves
     for (int64_t r = 0; r < g.rows; ++r) whole(r);
@@ -184,9 +193,12 @@ void put_rows(const Geometry& g, T* x, const T* y, F f) {
 template <class T>
 void add_rows(const Geometry& g, T* x, const T* y, const Scalar& alpha) {
   const Wide<T> a = alpha.to<Wide<T>>();
-  if constexpr (std::is_same_v<T, bool>) put_rows(g, x, y, [a](bool v, bool w) { return v | (w & a); });
-  else if (a == Wide<T>(1)) put_rows(g, x, y, [](T v, T w) { return narrow<T>(static_cast<Wide<T>>(widen(v) + widen(w))); });
-  else put_rows(g, x, y, [a](T v, T w) { return narrow<T>(static_cast<Wide<T>>(widen(v) + a * widen(w))); });
+  if constexpr (std::is_same_v<T, bool>)
+    put_rows(g, x, y, [a](bool v, bool w) { return v | (w & a); });
+  else if (a == Wide<T>(1))
+    put_rows(g, x, y, [](T v, T w) { return narrow<T>(static_cast<Wide<T>>(widen(v) + widen(w))); });
+  else
+    put_rows(g, x, y, [a](T v, T w) { return narrow<T>(static_cast<Wide<T>>(widen(v) + a * widen(w))); });
 }
 
 }  // namespace
@@ -209,7 +221,8 @@ void linear_index(const OpCall& c) {
       from.take(end - begin, [&](int64_t offset, int64_t stride, int64_t count) {
         for (int64_t k = 0; k < count; ++k, ++to) {
           int64_t i = p[offset + k * stride];
-          WEFT_CHECK_INDEX(i < extent && i >= (a.wrap ? -extent : 0), "{}: index {} out of range for dim {} of size {}", a.caller, i, a.dim + t, extent);
+          WEFT_CHECK_INDEX(i < extent && i >= (a.wrap ? -extent : 0), "{}: index {} out of range for dim {} of size {}",
+                           a.caller, i, a.dim + t, extent);
           i = i < 0 ? i + extent : i;
           *to = t == 0 ? i : *to * extent + i;
         }
@@ -242,8 +255,10 @@ void index_put(const OpCall& c) {
     using T = typename decltype(type)::type;
     add_rows(g, static_cast<T*>(self.data_ptr()), static_cast<const T*>(values.data_ptr()), a.alpha);
   };
-  if (a.accumulate) for_dtype(self.dtype(), add);
-  else for_width(self.dtype(), put);
+  if (a.accumulate)
+    for_dtype(self.dtype(), add);
+  else
+    for_width(self.dtype(), put);
 }
 
 namespace {

@@ -16,7 +16,9 @@ using rng::open_unit;
 using rng::unit;
 
 template <class T>
-constexpr DType dtype_of = std::is_same_v<T, float> ? DType::f32 : std::is_same_v<T, double> ? DType::f64 : DType::i64;
+constexpr DType dtype_of = std::is_same_v<T, float>    ? DType::f32
+                           : std::is_same_v<T, double> ? DType::f64
+                                                       : DType::i64;
 
 // Fills `out` of any dtype and layout: make(words, y, count) writes the values in T, up to a
 // whole tile of them.
@@ -87,20 +89,29 @@ void fill_floats(const Tensor& out, const RandomOp::Attrs& a) {
   switch (a.distribution) {
     case Distribution::uniform: {
       // Halves get as many bits as they hold, so that rounding never reaches the upper end of [0, 1).
-      const W bits = out.dtype() == DType::bf16 ? ~W(0) << (8 * sizeof(W) - 8) : out.dtype() == DType::f16 ? ~W(0) << (8 * sizeof(W) - 11) : ~W(0);
+      const W bits = out.dtype() == DType::bf16  ? ~W(0) << (8 * sizeof(W) - 8)
+                     : out.dtype() == DType::f16 ? ~W(0) << (8 * sizeof(W) - 11)
+                                                 : ~W(0);
       const T width = q - p;
       return each<W, T>(out, a.state, [=](W w) { return unit(w & bits) * width + p; });
     }
-    case Distribution::normal: return normals<W, T>(out, a.state, [=](T z) { return z * q + p; });
-    case Distribution::log_normal: return normals<W, T>(out, a.state, [=](T z) { return math::exp(z * q + p); });
-    case Distribution::exponential: return each_inner<W, T>(out, a.state, [=](T u) { return -math::log(u) / p; });
-    case Distribution::cauchy: return each_inner<W, T>(out, a.state, [=](T u) { return p + q * math::tan(T(3.14159265358979323846) * (u - T(0.5))); });
+    case Distribution::normal:
+      return normals<W, T>(out, a.state, [=](T z) { return z * q + p; });
+    case Distribution::log_normal:
+      return normals<W, T>(out, a.state, [=](T z) { return math::exp(z * q + p); });
+    case Distribution::exponential:
+      return each_inner<W, T>(out, a.state, [=](T u) { return -math::log(u) / p; });
+    case Distribution::cauchy:
+      return each_inner<W, T>(out, a.state,
+                              [=](T u) { return p + q * math::tan(T(3.14159265358979323846) * (u - T(0.5))); });
     case Distribution::geometric: {
       const T scale = math::log1p(-p);
       return each_inner<W, T>(out, a.state, [=](T u) { return math::ceil(math::log(u) / scale); });
     }
-    case Distribution::bernoulli: return each<W, T>(out, a.state, [=](W w) { return T(unit(w) < p); });
-    case Distribution::integers: return;
+    case Distribution::bernoulli:
+      return each<W, T>(out, a.state, [=](W w) { return T(unit(w) < p); });
+    case Distribution::integers:
+      return;
   }
 }
 
@@ -116,9 +127,8 @@ void random_fill(const OpCall& c) {
     if (range != 0 && range <= uint64_t{1} << 32)
       each<uint32_t, int64_t>(out, a.state, [=](uint32_t w) { return low + static_cast<int64_t>(w * range >> 32); });
     else
-      each<uint64_t, int64_t>(out, a.state, [=](uint64_t w) {
-        return low + static_cast<int64_t>(range == 0 ? w : rng::below(w, range));
-      });
+      each<uint64_t, int64_t>(
+          out, a.state, [=](uint64_t w) { return low + static_cast<int64_t>(range == 0 ? w : rng::below(w, range)); });
   } else if (out.dtype() == DType::f64) {
     fill_floats<uint64_t, double>(out, a);
   } else {
@@ -149,8 +159,10 @@ void bernoulli_of(const Tensor& out, const Tensor& p, const Generator::State& st
 
 void bernoulli(const OpCall& c) {
   const auto& a = c.as<SeededOp::Attrs>();
-  if (c.in[0].dtype() == DType::f64) bernoulli_of<uint64_t, double>(c.out[0], c.in[0], a.state);
-  else bernoulli_of<uint32_t, float>(c.out[0], c.in[0], a.state);
+  if (c.in[0].dtype() == DType::f64)
+    bernoulli_of<uint64_t, double>(c.out[0], c.in[0], a.state);
+  else
+    bernoulli_of<uint32_t, float>(c.out[0], c.in[0], a.state);
 }
 
 }  // namespace weft::cpu

@@ -36,7 +36,8 @@ inline Lanes multiply_low(Lanes a, Lanes b) {
 #endif
 }
 
-// Words [4][16] of 16 counters. Counters sit in the low halves of 64-bit lanes; what gathers in the high halves is never read.
+// Words [4][16] of 16 counters. Counters sit in the low halves of 64-bit lanes; what gathers in the high halves is
+// never read.
 inline void philox_group(uint64_t seed, uint64_t counter, uint32_t* words) {
   const Lanes first = Lanes{0, 1, 2, 3, 4, 5, 6, 7} + counter, m0 = Lanes{} + 0xD2511F53u, m1 = Lanes{} + 0xCD9E8D57u;
   Lanes a[2] = {first, first + 8}, b[2] = {a[0] >> 32, a[1] >> 32}, c[2] = {}, d[2] = {};
@@ -63,15 +64,16 @@ inline void philox_group(uint64_t seed, uint64_t counter, uint32_t* words) {
 
 }  // namespace detail
 
-/// f(words, begin, count): the words of elements [begin, begin + count), count <= kRandomTile; `words` always holds whole groups.
-/// W: uint32_t or uint64_t. Runs in parallel.
+/// f(words, begin, count): the words of elements [begin, begin + count), count <= kRandomTile; `words` always holds
+/// whole groups. W: uint32_t or uint64_t. Runs in parallel.
 template <class W, class F>
 void random_tiles(int64_t n, const Generator::State& s, F&& f) {
   constexpr int64_t kGroup = rng::kGroupWords * 4 / static_cast<int64_t>(sizeof(W)), kGroups = kRandomTile / kGroup;
   parallel_for((n + kRandomTile - 1) / kRandomTile, 32, [&](int64_t tile_begin, int64_t tile_end) {
     alignas(64) W words[kRandomTile];
     for (int64_t t = tile_begin; t < tile_end; ++t) {
-      const int64_t begin = t * kRandomTile, count = std::min(n - begin, kRandomTile), groups = std::min(kGroups, (count + kGroup - 1) / kGroup);
+      const int64_t begin = t * kRandomTile, count = std::min(n - begin, kRandomTile),
+                    groups = std::min(kGroups, (count + kGroup - 1) / kGroup);
       for (int64_t g = 0; g < groups; ++g) {
         const uint64_t counter = s.offset + static_cast<uint64_t>((t * kGroups + g) * rng::kGroupCounters);
         if constexpr (sizeof(W) == 4) {
@@ -80,7 +82,8 @@ void random_tiles(int64_t n, const Generator::State& s, F&& f) {
           alignas(64) uint32_t half[rng::kGroupWords];
           detail::philox_group(s.seed, counter, half);
           for (int k = 0; k < 2; ++k)
-            for (int l = 0; l < 16; ++l) words[g * kGroup + 16 * k + l] = static_cast<uint64_t>(half[32 * k + l]) << 32 | half[32 * k + 16 + l];
+            for (int l = 0; l < 16; ++l)
+              words[g * kGroup + 16 * k + l] = static_cast<uint64_t>(half[32 * k + l]) << 32 | half[32 * k + 16 + l];
         }
       }
       f(static_cast<const W*>(words), begin, count);

@@ -34,8 +34,8 @@ class Stream {
   int at_ = 2;
 };
 
-// Small rates: products of uniforms (Knuth). Large ones: transformed rejection, algorithm PTRS of Hoermann, "The transformed
-// rejection method for generating Poisson random variables" (1993).
+// Small rates: products of uniforms (Knuth). Large ones: transformed rejection, algorithm PTRS of Hoermann, "The
+// transformed rejection method for generating Poisson random variables" (1993).
 double poisson_one(double rate, Stream& s) {
   if (rate == 0) return 0;
   if (rate < 10) {
@@ -48,12 +48,15 @@ double poisson_one(double rate, Stream& s) {
       ++k;
     }
   }
-  const double b = 0.931 + 2.53 * std::sqrt(rate), a = -0.059 + 0.02483 * b, inverse = 1.1239 + 1.1328 / (b - 3.4), v_r = 0.9277 - 3.6224 / (b - 2), log_rate = std::log(rate);
+  const double b = 0.931 + 2.53 * std::sqrt(rate), a = -0.059 + 0.02483 * b, inverse = 1.1239 + 1.1328 / (b - 3.4),
+               v_r = 0.9277 - 3.6224 / (b - 2), log_rate = std::log(rate);
   while (true) {
-    double u = s.unit() - 0.5, v = s.open(), us = 0.5 - std::fabs(u), k = std::floor((2 * a / us + b) * u + rate + 0.43);
+    double u = s.unit() - 0.5, v = s.open(), us = 0.5 - std::fabs(u),
+           k = std::floor((2 * a / us + b) * u + rate + 0.43);
     if (us >= 0.07 && v <= v_r) return k;
     if (k < 0 || (us < 0.013 && v > us)) continue;
-    if (std::log(v) + std::log(inverse) - std::log(a / (us * us) + b) <= k * log_rate - rate - std::lgamma(k + 1)) return k;
+    if (std::log(v) + std::log(inverse) - std::log(a / (us * us) + b) <= k * log_rate - rate - std::lgamma(k + 1))
+      return k;
   }
 }
 
@@ -64,7 +67,8 @@ void poisson(const OpCall& c) {
   const double* rate = c.in[0].data<double>();
   double* out = c.out[0].data<double>();
   const int64_t n = c.in[0].numel();
-  for (int64_t i = 0; i < n; ++i) WEFT_CHECK(rate[i] >= 0 && rate[i] < INFINITY, "poisson: rates must be finite and >= 0, got {}", rate[i]);
+  for (int64_t i = 0; i < n; ++i)
+    WEFT_CHECK(rate[i] >= 0 && rate[i] < INFINITY, "poisson: rates must be finite and >= 0, got {}", rate[i]);
   parallel_for(n, 1024, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       Stream s(a.state.seed, a.state.offset + static_cast<uint64_t>(i));
@@ -102,10 +106,13 @@ void multinomial(const OpCall& c) {
           out[r * samples + i] = at - sum.begin();
         }
       } else {
-        WEFT_CHECK(possible >= samples, "multinomial: {} samples without replacement, but only {} categories have a weight", samples, possible);
+        WEFT_CHECK(possible >= samples,
+                   "multinomial: {} samples without replacement, but only {} categories have a weight", samples,
+                   possible);
         // The smallest of exponentials with rates w: a draw without replacement.
         for (int64_t i = 0; i < k; ++i)
-          sum[static_cast<size_t>(i)] = w[i] > 0 ? -std::log(Stream(a.state.seed, first + static_cast<uint64_t>(i)).open()) / w[i] : INFINITY;
+          sum[static_cast<size_t>(i)] =
+              w[i] > 0 ? -std::log(Stream(a.state.seed, first + static_cast<uint64_t>(i)).open()) / w[i] : INFINITY;
         order.resize(static_cast<size_t>(k));
         std::iota(order.begin(), order.end(), int64_t{0});
         std::partial_sort(order.begin(), order.begin() + samples, order.end(), [&](int64_t x, int64_t y) {
@@ -131,7 +138,8 @@ void randperm(const OpCall& c) {
     detail::philox_group(a.state.seed, a.state.offset + static_cast<uint64_t>(block * rng::kGroupCounters), words);
     for (int64_t i = std::min(n, (block + 1) * kBlock) - 1; i >= std::max<int64_t>(1, block * kBlock); --i) {
       const int64_t counter = i % kBlock / 2, word = i % 2 * 2 * rng::kGroupCounters;
-      const uint64_t bits = static_cast<uint64_t>(words[word + counter]) << 32 | words[word + rng::kGroupCounters + counter];
+      const uint64_t bits =
+          static_cast<uint64_t>(words[word + counter]) << 32 | words[word + rng::kGroupCounters + counter];
       std::swap(out[i], out[static_cast<int64_t>(rng::below(bits, static_cast<uint64_t>(i + 1)))]);
     }
   }

@@ -20,7 +20,8 @@ void cat(const OpCall& c) {
   int64_t at = out.storage_offset();
   for (int i = 1; i < c.n_in; ++i) {
     sizes[dim] = lengths[i - 1];
-    if (lengths[i - 1] > 0 && c.in[i].numel() > 0) copy_into(weft::detail::alias(out, sizes, out.strides(), at), c.in[i]);
+    if (lengths[i - 1] > 0 && c.in[i].numel() > 0)
+      copy_into(weft::detail::alias(out, sizes, out.strides(), at), c.in[i]);
     at += lengths[i - 1] * out.strides()[dim];
   }
 }
@@ -40,7 +41,8 @@ void flip(const OpCall& c) {
   }
   const Tensor& out = c.out[0];
   const int last = x.dim() - 1;
-  if (last < 0 || out.strides()[last] != 1 || strides[last] != -1) return copy_into(out, weft::detail::alias(x, x.sizes(), strides, at));
+  if (last < 0 || out.strides()[last] != 1 || strides[last] != -1)
+    return copy_into(out, weft::detail::alias(x, x.sizes(), strides, at));
   // The last dimension backwards: as whole vectors, row by row.
   const int64_t n = x.sizes()[last];
   Dims rows = x.sizes(), steps[2] = {out.strides(), strides};
@@ -72,14 +74,16 @@ void triangle(const OpCall& c) {
   const auto& a = c.as<TriangleOp::Attrs>();
   const Tensor& x = c.in[0];
   if (x.numel() == 0) return;
-  const int64_t rows = x.sizes()[x.dim() - 2], cols = x.sizes().back(), width = static_cast<int64_t>(itemsize(x.dtype()));
+  const int64_t rows = x.sizes()[x.dim() - 2], cols = x.sizes().back(),
+                width = static_cast<int64_t>(itemsize(x.dtype()));
   const char* from = static_cast<const char*>(x.data_ptr());
   char* to = static_cast<char*>(c.out[0].data_ptr());
   parallel_for(x.numel() / cols, std::max<int64_t>(1, 65536 / cols), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       // Columns [0, edge) belong to the lower part.
       const int64_t row = r % rows, line = r * cols * width;
-      const int64_t edge = std::clamp<int64_t>(a.upper ? row + a.diagonal : row + a.diagonal + 1, 0, cols) * width, last = cols * width;
+      const int64_t edge = std::clamp<int64_t>(a.upper ? row + a.diagonal : row + a.diagonal + 1, 0, cols) * width,
+                    last = cols * width;
       if (a.upper) {
         std::memset(to + line, 0, static_cast<size_t>(edge));
         std::memcpy(to + line + edge, from + line + edge, static_cast<size_t>(last - edge));

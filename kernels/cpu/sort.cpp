@@ -94,11 +94,14 @@ void sort_lines(const OpCall& c) {
       const Key flip = a.descending ? ~Key(0) : Key(0);
       for (int64_t i = 0; i < n; ++i) {
         Key key = key_of(from[o[1] + i * step[1]]) ^ flip;
-        if constexpr (sizeof(Key) == 4) line[static_cast<size_t>(i)] = static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(i);
-        else line[static_cast<size_t>(i)] = {key, i};
+        if constexpr (sizeof(Key) == 4)
+          line[static_cast<size_t>(i)] = static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(i);
+        else
+          line[static_cast<size_t>(i)] = {key, i};
       }
       if (k < n) {
-        if (k > 0 && k <= 16) std::partial_sort(line.begin(), line.begin() + k, line.end());
+        if (k > 0 && k <= 16)
+          std::partial_sort(line.begin(), line.begin() + k, line.end());
         else if (k > 0) {
           std::nth_element(line.begin(), line.begin() + (k - 1), line.end());
           std::sort(line.begin(), line.begin() + k);

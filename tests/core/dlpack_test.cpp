@@ -7,7 +7,8 @@
 using namespace weft;
 
 TEST_CASE("dlpack: out and back shares memory and frees once") {
-  for (DType t : {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i8, DType::u8, DType::i16, DType::i32, DType::i64, DType::bool_}) {
+  for (DType t : {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i8, DType::u8, DType::i16, DType::i32,
+                  DType::i64, DType::bool_}) {
     Tensor x = arange(12).to(t).view({3, 4}).t().narrow(0, 1, 2);
     const int64_t uses = x.use_count();
     {
@@ -32,7 +33,8 @@ TEST_CASE("dlpack: what others may hand over") {
   int64_t shape[2] = {2, 2};
   static int freed;
   freed = 0;
-  DLManagedTensor m{{values, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, nullptr, 8}, nullptr, [](DLManagedTensor*) { ++freed; }};
+  DLManagedTensor m{
+      {values, {kDLCPU, 0}, 2, {kDLFloat, 32, 1}, shape, nullptr, 8}, nullptr, [](DLManagedTensor*) { ++freed; }};
   { CHECK(equal(from_dlpack(&m), tensor({2, 3, 4, 5}).view({2, 2}))); }
   CHECK(freed == 1);
   m.dl_tensor.dtype.lanes = 4;

@@ -103,14 +103,16 @@ TEST_CASE("index functions") {
   CHECK(same(masked_scatter(x, x.gt(3), ints({50, 60, 70})), ints({0, 1, 2, 3, 50, 60}, {2, 3})));
   CHECK(same(x.gather(1, ints({2, 0}, {2, 1})), ints({2, 3}, {2, 1})));
   CHECK(same(x.scatter(1, ints({2, 0}, {2, 1}), -1), ints({0, 1, -1, -1, 4, 5}, {2, 3})));
-  CHECK(same(scatter(x, 0, ints({1, 1, 0}, {1, 3}), ints({2, 3, 4}, {1, 3}), "multiply"), ints({0, 1, 8, 6, 12, 5}, {2, 3})));
+  CHECK(same(scatter(x, 0, ints({1, 1, 0}, {1, 3}), ints({2, 3, 4}, {1, 3}), "multiply"),
+             ints({0, 1, 8, 6, 12, 5}, {2, 3})));
   CHECK(same(take_along_dim(x, ints({1}, {1, 1}), 1), ints({1, 4}, {2, 1})));
 }
 
 TEST_CASE("index: sums of equal places have the same bits for any number of threads") {
   manual_seed(1);
   const int before = num_threads();
-  Tensor narrow_src = randn({100000}), wide_src = randn({3000, 192}), place = randint(40, {100000}), row = randint(5, {3000});
+  Tensor narrow_src = randn({100000}), wide_src = randn({3000, 192}), place = randint(40, {100000}),
+         row = randint(5, {3000});
   Tensor results[2][3];
   for (int t = 0; t < 2; ++t) {
     set_num_threads(t == 0 ? 1 : 3);

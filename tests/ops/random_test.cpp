@@ -33,7 +33,8 @@ TEST_CASE("random: the documented place of every word") {
   Tensor x = empty({200}).uniform_(0, 1, &g);
   CHECK(g.get_state() == Generator::State{5, 1000 + 4 * 16});
   for (int64_t e : {0, 15, 16, 63, 64, 150, 199})
-    CHECK(x.data<float>()[e] == rng::unit(rng::philox(5, 1000 + static_cast<uint64_t>(e / 64 * 16 + e % 16)).w[e % 64 / 16]));
+    CHECK(x.data<float>()[e] ==
+          rng::unit(rng::philox(5, 1000 + static_cast<uint64_t>(e / 64 * 16 + e % 16)).w[e % 64 / 16]));
   g.set_state({5, 1000});
   Tensor y = empty({100}, {.dtype = DType::f64}).uniform_(0, 1, &g);
   for (int64_t e : {0, 17, 40, 99}) {
