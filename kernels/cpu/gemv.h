@@ -94,7 +94,9 @@ void vector_product(const VectorProduct<T>& given) {
     return std::max<int64_t>(1, 65536 / (g.k * unit + 1)) * unit;
   };
   if (g.b_cs == 1 && g.n > 1) {
-    parallel_for(g.n, std::min<int64_t>(2048, grain(8 * L)),
+    // Long pieces of rows, for the prefetcher; a column's sum does not depend on its piece.
+    const int64_t share = (g.n / num_threads() / (8 * L) + 1) * 8 * L;
+    parallel_for(g.n, std::clamp<int64_t>(share, grain(8 * L), std::max<int64_t>(4096, grain(8 * L))),
                  [&](int64_t begin, int64_t end) { columns_product<T>(g, begin, end - begin); });
     return;
   }
