@@ -11,6 +11,9 @@ with open(readme, encoding="utf-8") as file:
 if not programs:
     sys.exit(f"{readme}: no ```cpp block holds int main(")
 os.makedirs(out, exist_ok=True)
+for stale in os.listdir(out):
+    if stale.endswith(".cpp"):
+        os.remove(os.path.join(out, stale))
 for number, program in enumerate(programs, 1):
     with open(os.path.join(out, f"readme_{number}.cpp"), "w", encoding="utf-8") as file:
         file.write(program)
