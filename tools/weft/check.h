@@ -70,6 +70,7 @@ std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, 
 // One function per kind of folder.
 Outcome run_op_case(const CaseFile& file, const nlohmann::ordered_json& c);
 Outcome run_optim_case(const CaseFile& file, const nlohmann::ordered_json& c);
+Outcome run_train_case(const CaseFile& file, const nlohmann::ordered_json& c);
 
 using CaseFunction = Outcome (*)(const CaseFile&, const nlohmann::ordered_json&);
 /// Null when the folder's kind is not known.

@@ -8,6 +8,7 @@ namespace weft::tools {
 using Run = std::function<int()>;
 
 Run add_check(CLI::App& app);
+Run add_bench(CLI::App& app);
 Run add_info(CLI::App& app);
 
 }  // namespace weft::tools

@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   using namespace weft::tools;
   const Command commands[] = {
       add("check", "run conformance cases", add_check),
+      add("bench", "measure training steps, kernels and ops", add_bench),
       add("info", "version, processor and libraries", add_info),
   };
   try {

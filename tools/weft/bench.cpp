@@ -1,0 +1,91 @@
+#include "tools/weft/bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <memory>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "tools/weft/commands.h"
+
+namespace weft::bench {
+
+double best_us(const std::function<void()>& f) {
+  using Clock = std::chrono::steady_clock;
+  auto seconds = [](Clock::time_point since) { return std::chrono::duration<double>(Clock::now() - since).count(); };
+  f();
+  f();
+  auto t = Clock::now();
+  f();
+  const int n = std::max(1, static_cast<int>(0.02 / std::max(seconds(t), 1e-7)));
+  double best = 1e30;
+  for (int round = 0; round < 9; ++round) {
+    t = Clock::now();
+    for (int i = 0; i < n; ++i) f();
+    best = std::min(best, seconds(t) / n * 1e6);
+  }
+  return best;
+}
+
+nlohmann::json read_json(const std::string& path) {
+  std::ifstream in(path);
+  WEFT_CHECK_FILE(in.good(), "{}: cannot be opened", path);
+  try {
+    return nlohmann::json::parse(in);
+  } catch (const nlohmann::json::exception& e) {
+    detail::fail_with(detail::Fault::file, "{}: {}", path, e.what());
+  }
+}
+
+}  // namespace weft::bench
+
+namespace weft::tools {
+
+Run add_bench(CLI::App& app) {
+  app.require_subcommand(1);
+  auto threads = [](CLI::App* sub, int& to) { sub->add_option("--threads", to, "threads (default: all cores)")->check(CLI::Range(1, 1024)); };
+  auto use = [](int n) {
+    if (n > 0) set_num_threads(n);
+  };
+
+  auto train = std::make_shared<bench::TrainOptions>();
+  auto infer = std::make_shared<bench::TrainOptions>();
+  infer->infer = true;
+  infer->batch = 1;
+  CLI::App* train_app = app.add_subcommand("train", "one training step of a workload, as one JSON line");
+  CLI::App* infer_app = app.add_subcommand("infer", "the forward pass of a workload, as one JSON line");
+  for (auto [sub, o] : {std::pair{train_app, train}, std::pair{infer_app, infer}}) {
+    sub->add_option("--workload", o->workload, "name in FILE")->required();
+    sub->add_option("--workloads", o->workloads, "JSON file of workloads")->required();
+    sub->add_option("--steps", o->steps, "steps timed")->check(CLI::Range(2, 1000000));
+    sub->add_option("--batch", o->batch, "batch size instead of the workload's")->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+    sub->add_option("--device", o->device, "cpu");
+    sub->add_flag("--channels-last", o->channels_last, "images and convolutions in NHWC");
+    threads(sub, o->threads);
+  }
+
+  auto kernels = std::make_shared<bench::KernelOptions>();
+  CLI::App* kernels_app = app.add_subcommand("kernels", "times the cases of a file, a JSON line each");
+  kernels_app->add_option("--cases", kernels->cases, "JSON file of cases")->required();
+  kernels_app->add_option("--only", kernels->only, "only cases whose name matches");
+  kernels_app->add_option("--device", kernels->device, "cpu");
+  threads(kernels_app, kernels->threads);
+
+  auto op = std::make_shared<bench::OpOptions>();
+  CLI::App* op_app = app.add_subcommand("op", "times one op of any name");
+  op_app->add_option("NAME", op->name, "an op, e.g. softmax")->required();
+  op_app->add_option("--shapes", op->shapes, "AxB,CxD")->required();
+  op_app->add_option("--dtype", op->dtype, "f32, f64, bf16, ...");
+  op_app->add_flag("--grad", op->grad, "forward and backward");
+  threads(op_app, op->threads);
+
+  return [=] {
+    if (train_app->parsed()) return use(train->threads), bench::run_train(*train);
+    if (infer_app->parsed()) return use(infer->threads), bench::run_train(*infer);
+    if (kernels_app->parsed()) return use(kernels->threads), bench::run_kernels(*kernels);
+    return use(op->threads), bench::run_op(*op);
+  };
+}
+
+}  // namespace weft::tools

@@ -1,0 +1,34 @@
+#pragma once
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace weft::bench {
+
+/// Microseconds of one call of f: the best of nine rounds of about 20 ms, after two calls to warm up. As the peers measure.
+double best_us(const std::function<void()>& f);
+/// Reads a JSON file; weft::FileError when it cannot be read or parsed.
+nlohmann::json read_json(const std::string& path);
+
+struct TrainOptions {
+  std::string workload, workloads, device = "cpu";
+  int threads = 0, steps = 20;
+  int64_t batch = 0;
+  bool channels_last = false, infer = false;
+};
+int run_train(const TrainOptions& o);
+
+struct KernelOptions {
+  std::string cases, only, device = "cpu";
+  int threads = 0;
+};
+int run_kernels(const KernelOptions& o);
+
+struct OpOptions {
+  std::string name, shapes, dtype = "f32";
+  int threads = 0;
+  bool grad = false;
+};
+int run_op(const OpOptions& o);
+
+}  // namespace weft::bench

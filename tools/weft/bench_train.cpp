@@ -1,0 +1,155 @@
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/thread_state.h"
+#include "optim/adam.h"
+#include "optim/sgd.h"
+#include "tools/weft/bench.h"
+#include "tools/weft/models.h"
+#include "weft.h"
+
+namespace weft::bench {
+namespace {
+
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+double ms_since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count() * 1e3; }
+
+struct Batch {
+  Tensor x, y;
+};
+Batch make_batch(const json& w) {
+  const int64_t n = w.at("batch");
+  if (w.at("kind") == "mlp") return {randn({n, w["sizes"][0].get<int64_t>()}), randint(0, w["sizes"].back().get<int64_t>(), {n})};
+  if (w.contains("image")) {
+    Dims sizes(w["image"].get<std::vector<int64_t>>());
+    sizes.insert(0, n);
+    return {randn(sizes), randint(0, w.at("classes").get<int64_t>(), {n})};
+  }
+  const int64_t block = w.at("block"), vocab = w.at("vocab");
+  return {randint(0, vocab, {n, block}), randint(0, vocab, {n, block})};
+}
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const json& w, std::vector<Tensor> params) {
+  const double lr = w.at("lr");
+  if (w.at("optimizer") == "adamw") return std::make_unique<optim::AdamW>(std::move(params), optim::AdamWOptions{.lr = lr});
+  return std::make_unique<optim::SGD>(std::move(params), optim::SGDOptions{.lr = lr, .momentum = w.value("momentum", 0.0)});
+}
+
+// Multiplications and additions of the matrix products of one forward pass, seen by hooks on every layer that has a weight matrix;
+// attention is added by its formula (causal: half).
+double forward_flops(models::Model& model, const json& w, const Tensor& x) {
+  double flops = 0;
+  std::vector<std::pair<nn::Module*, int64_t>> hooks;
+  for (nn::Module* m : model.modules()) {
+    auto names = m->named_parameters();
+    const Tensor* weight = nullptr;
+    for (const auto& p : names)
+      if (p.name == "weight" && p.tensor.dim() >= 2) weight = &p.tensor;
+    if (!weight || m->type_name().find("Embedding") != std::string::npos) continue;
+    const double per_output = 2.0 * static_cast<double>(weight->numel()) / static_cast<double>(weight->size(0));
+    hooks.push_back({m, m->register_forward_hook([&flops, per_output](nn::Module&, const Tensor&, const Tensor& out) {
+                       flops += per_output * static_cast<double>(out.numel());
+                       return Tensor();
+                     })});
+  }
+  NoGrad guard;
+  model(x);
+  for (auto& [m, id] : hooks) m->remove_hook(id);
+  if (w.at("kind") == "gpt") {
+    const double t = w.at("block"), e = w.at("embd"), n = w.at("batch"), layers = w.at("layers");
+    flops += layers * n * 2 * (2 * t * t * e) / 2;
+  }
+  return flops;
+}
+
+// What the step would take if nothing but its matrix products (at the measured peak) and its parameter traffic (at the measured
+// copy bandwidth) cost time.
+double floor_ms(double flops, double bytes) {
+  NoGrad guard;
+  Tensor a = randn({1024, 1024}), b = randn({1024, 1024});
+  const double peak = 2.0 * 1024 * 1024 * 1024 / best_us([&] { matmul(a, b); });  // per microsecond
+  Tensor from = randn({1 << 24}), to = empty({1 << 24});
+  const double bandwidth = 2.0 * static_cast<double>(from.nbytes()) / best_us([&] { to.copy_(from); });
+  return (flops / peak + bytes / bandwidth) * 1e-3;
+}
+
+}  // namespace
+
+int run_train(const TrainOptions& o) {
+  WEFT_CHECK(Device(o.device).is_cpu(), "bench: no device {}: this build has no CUDA backend", o.device);
+  const json all = read_json(o.workloads);
+  WEFT_CHECK(all.contains(o.workload), "bench: {} has no workload {}", o.workloads, o.workload);
+  json w = all[o.workload];
+  if (o.batch > 0) w["batch"] = o.batch;
+  manual_seed(0);
+  std::unique_ptr<models::Model> model = models::make_model(w);
+  Batch data = make_batch(w);
+  if (o.channels_last && w.contains("image")) {
+    model->to(MemoryFormat::channels_last);
+    data.x = data.x.to(MemoryFormat::channels_last);
+  }
+  auto optimizer = make_optimizer(w, model->parameters());
+  const Tensor targets = data.y.flatten();
+  if (o.infer) model->eval();
+  auto step = [&]() -> Tensor {
+    if (o.infer) {
+      InferenceMode guard;
+      return (*model)(data.x).mean();
+    }
+    optimizer->zero_grad();
+    Tensor loss = cross_entropy((*model)(data.x).flatten(0, -2), targets);
+    loss.backward();
+    optimizer->step();
+    return loss;
+  };
+  auto t = Clock::now();
+  Tensor loss = step();
+  const double first = ms_since(t) * 1e-3;
+  std::vector<double> times;
+  for (int i = 1; i < o.steps; ++i) {
+    t = Clock::now();
+    loss = step();
+    times.push_back(ms_since(t));
+  }
+  const double last_loss = loss.item<double>();
+  times.erase(times.begin(), times.begin() + std::min<ptrdiff_t>(3, static_cast<ptrdiff_t>(times.size()) - 1));
+  std::sort(times.begin(), times.end());
+  const double median = times.size() % 2 ? times[times.size() / 2] : (times[times.size() / 2 - 1] + times[times.size() / 2]) / 2;
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+
+  double param_bytes = 0;
+  for (const Tensor& p : model->parameters()) param_bytes += static_cast<double>(p.nbytes());
+  // Training: each product has two more in backward; parameters are read and written, gradients written and read, and the
+  // optimizer reads and writes one (momentum) or two (Adam) tensors beside them.
+  const double passes = o.infer ? 1 : 3, traffic = o.infer ? 1 : w.at("optimizer") == "adamw" ? 8 : 6;
+  const double floor = floor_ms(passes * forward_flops(*model, w, data.x), traffic * param_bytes);
+  auto rounded = [](double x) { return std::round(x * 1000) / 1000; };
+  json j = {{"peer", std::string("weft-") + WEFT_VERSION},
+            {"workload", o.workload},
+            {"mode", "eager"},
+            {"device", o.device},
+            {"amp", ""},
+            {"threads", num_threads()},
+            {"infer", o.infer},
+            {"batch", w["batch"]},
+            {"step_ms", rounded(median)},
+            {"min_ms", rounded(times.front())},
+            {"first_step_s", std::round(first * 1e5) / 1e5},
+            {"steady_s", nullptr},
+            {"peak_mb", usage.ru_maxrss / 1024},
+            {"floor_ms", rounded(floor)},
+            {"loss", std::round(last_loss * 1e5) / 1e5}};
+  std::printf("%s\n", j.dump().c_str());
+  return 0;
+}
+
+}  // namespace weft::bench
