@@ -17,7 +17,8 @@ struct GradOptions {
 };
 
 /// Gradients of sum(outputs * grad_outputs) by `inputs`, returned and not accumulated (torch.autograd.grad).
-std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs, const GradOptions& o = {});
+std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs,
+                         const GradOptions& o = {});
 /// The same into the .grad of all leaves (torch.autograd.backward).
 void backward(const std::vector<Tensor>& outputs, const std::vector<Tensor>& gradients = {}, BackwardOptions o = {});
 

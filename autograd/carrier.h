@@ -2,8 +2,8 @@
 #include "core/ops/pointwise_api.h"
 #include "core/pointwise_loops.h"
 
-// The Tensor carrier: evaluates the text of a record's gradient over Tensors, so that gradients of gradients come from the same
-// text. A Var is a Tensor or a host number that allocates nothing.
+// The Tensor carrier: evaluates the text of a record's gradient over Tensors, so that gradients of gradients come from
+// the same text. A Var is a Tensor or a host number that allocates nothing.
 namespace weft::detail {
 
 struct Var {
@@ -12,7 +12,7 @@ struct Var {
   bool is_tensor = false;
   Var(const Tensor& v) : t(v), is_tensor(true) {}
   template <class T>
-    requires std::is_arithmetic_v<T>
+  requires std::is_arithmetic_v<T>
   explicit Var(T v) : s(static_cast<double>(v)) {}
   Tensor tensor() const { return is_tensor ? t : Tensor::wrap(s); }
 };
@@ -24,10 +24,11 @@ Var apply_binary(const Var& a, const Var& b, F f, N number) {
   return Var(f(a.tensor(), b.tensor()));
 }
 
-#define WEFT_VAR_OPERATOR(op, name)                                                                               \
-  inline Var operator op(const Var& a, const Var& b) {                                                            \
-    return apply_binary(                                                                                          \
-        a, b, [](const Tensor& x, const Tensor& y) { return weft::name(x, y); }, [](double x, double y) { return x op y; }); \
+#define WEFT_VAR_OPERATOR(op, name)                                              \
+  inline Var operator op(const Var& a, const Var& b) {                           \
+    return apply_binary(                                                         \
+        a, b, [](const Tensor& x, const Tensor& y) { return weft::name(x, y); }, \
+        [](double x, double y) { return x op y; });                              \
   }
 WEFT_VAR_OPERATOR(+, add)
 WEFT_VAR_OPERATOR(-, sub)
@@ -44,8 +45,10 @@ inline Var operator-(const Var& a) { return a.is_tensor ? Var(weft::neg(a.t)) : 
 inline Var operator&(const Var& a, const Var& b) { return Var(weft::logical_and(a.tensor(), b.tensor())); }
 inline Var operator|(const Var& a, const Var& b) { return Var(weft::logical_or(a.tensor(), b.tensor())); }
 
-#define WEFT_VAR_UNARY(name) \
-  inline Var name(const Var& x) { return x.is_tensor ? Var(weft::name(x.t)) : Var(static_cast<double>(math::name(x.s))); }
+#define WEFT_VAR_UNARY(name)                                                               \
+  inline Var name(const Var& x) {                                                          \
+    return x.is_tensor ? Var(weft::name(x.t)) : Var(static_cast<double>(math::name(x.s))); \
+  }
 WEFT_VAR_UNARY(abs)
 WEFT_VAR_UNARY(sign)
 WEFT_VAR_UNARY(isnan)
@@ -81,10 +84,11 @@ WEFT_VAR_UNARY(erf)
 WEFT_VAR_UNARY(erfc)
 #undef WEFT_VAR_UNARY
 
-#define WEFT_VAR_BINARY(word, name)                                                                                     \
-  inline Var word(const Var& a, const Var& b) {                                                                         \
-    return apply_binary(                                                                                                \
-        a, b, [](const Tensor& x, const Tensor& y) { return weft::name(x, y); }, [](double x, double y) { return math::word(x, y); }); \
+#define WEFT_VAR_BINARY(word, name)                                              \
+  inline Var word(const Var& a, const Var& b) {                                  \
+    return apply_binary(                                                         \
+        a, b, [](const Tensor& x, const Tensor& y) { return weft::name(x, y); }, \
+        [](double x, double y) { return math::word(x, y); });                    \
   }
 WEFT_VAR_BINARY(max, maximum)
 WEFT_VAR_BINARY(min, minimum)
@@ -109,7 +113,8 @@ inline Var fma(const Var& a, const Var& b, const Var& c) { return a * b + c; }
 inline Var zeros_like(const Var& x) { return x.is_tensor ? Var(weft::zeros_like(x.t)) : Var(0.0); }
 
 template <class R, size_t... I, size_t... P>
-Var apply_gradient(int which, const Var* x, [[maybe_unused]] const Var* p, std::index_sequence<I...>, std::index_sequence<P...>) {
+Var apply_gradient(int which, const Var* x, [[maybe_unused]] const Var* p, std::index_sequence<I...>,
+                   std::index_sequence<P...>) {
   if constexpr (R::arity == 1) {
     return R::backward(x[I]..., p[P]...);
   } else {
@@ -133,7 +138,8 @@ Tensor differentiate(int which, const Tensor* values, const Scalar* params) {
     auto param = [&](int k) { return Var(k < R::params ? params[k].f64() : 0.0); };
     const Var x[5] = {value(0), value(1), value(2), value(3), value(4)};
     const Var p[4] = {param(0), param(1), param(2), param(3)};
-    return apply_gradient<R>(which, x, p, std::make_index_sequence<kValues>(), std::make_index_sequence<R::params>()).tensor();
+    return apply_gradient<R>(which, x, p, std::make_index_sequence<kValues>(), std::make_index_sequence<R::params>())
+        .tensor();
   }
 }
 

@@ -1,3 +1,3 @@
 #define WEFT_FAMILY 3
-#include "core/ops/activation.h"
 #include "autograd/carrier_shard.inc"
+#include "core/ops/activation.h"

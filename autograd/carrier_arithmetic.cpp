@@ -1,3 +1,3 @@
 #define WEFT_FAMILY 1
-#include "core/ops/arithmetic.h"
 #include "autograd/carrier_shard.inc"
+#include "core/ops/arithmetic.h"

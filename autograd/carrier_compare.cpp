@@ -1,3 +1,3 @@
 #define WEFT_FAMILY 5
-#include "core/ops/compare.h"
 #include "autograd/carrier_shard.inc"
+#include "core/ops/compare.h"

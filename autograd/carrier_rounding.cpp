@@ -1,3 +1,3 @@
 #define WEFT_FAMILY 4
-#include "core/ops/rounding.h"
 #include "autograd/carrier_shard.inc"
+#include "core/ops/rounding.h"

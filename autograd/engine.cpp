@@ -12,8 +12,8 @@
 
 namespace weft {
 
-/// One run of backward. Nodes run by falling sequence number: a consumer is always younger than what it consumes, so that when a
-/// node's turn comes all its gradients have arrived.
+/// One run of backward. Nodes run by falling sequence number: a consumer is always younger than what it consumes, so
+/// that when a node's turn comes all its gradients have arrived.
 struct Task {
   struct Slot {
     Node* node;
@@ -29,9 +29,9 @@ struct Task {
   std::vector<Slot> slots;
   std::vector<Tensor> gradients;
   std::vector<Node*> heap;
-  std::vector<Capture> captures;                  ///< of grad(); empty: accumulate into leaves
-  std::unordered_map<const Node*, bool> leads;    ///< of grad(): nodes on a path to a capture
-  std::unordered_map<const Node*, int32_t> other; ///< slots of nodes that another running task owns
+  std::vector<Capture> captures;                   ///< of grad(); empty: accumulate into leaves
+  std::unordered_map<const Node*, bool> leads;     ///< of grad(): nodes on a path to a capture
+  std::unordered_map<const Node*, int32_t> other;  ///< slots of nodes that another running task owns
 
   ~Task() {
     for (Slot& s : slots) {
@@ -52,8 +52,10 @@ struct Task {
     n->retain();
     gradients.resize(gradients.size() + n->n_outputs);
     Task* free = nullptr;
-    if (n->owner.compare_exchange_strong(free, this)) n->slot = index;
-    else other.emplace(n, index);
+    if (n->owner.compare_exchange_strong(free, this))
+      n->slot = index;
+    else
+      other.emplace(n, index);
     heap.push_back(n);
     std::push_heap(heap.begin(), heap.end(), older);
     return index;
@@ -82,8 +84,10 @@ struct Task {
     }
     bool own = !create_graph && sum.use_count() == 1 && sum.impl()->storage->refs.load() == 1 && !sum.impl()->base &&
                !detail::overlaps_itself(sum.sizes(), sum.strides());
-    if (own) sum.add_(g);
-    else sum = sum.add(g);
+    if (own)
+      sum.add_(g);
+    else
+      sum = sum.add(g);
   }
 
   void run_hooks(Node& n, Tensor* g) {
@@ -91,7 +95,8 @@ struct Task {
       if (!g[h.nr].defined()) continue;
       Tensor replaced = h.call(g[h.nr]);
       if (!replaced.defined()) continue;
-      WEFT_CHECK(replaced.sizes() == g[h.nr].sizes(), "hook of {}: returned {} for a gradient {}", n.name(), replaced, g[h.nr]);
+      WEFT_CHECK(replaced.sizes() == g[h.nr].sizes(), "hook of {}: returned {} for a gradient {}", n.name(), replaced,
+                 g[h.nr]);
       g[h.nr] = replaced;
     }
     for (auto& [nr, impl] : n.extra->retain) {
@@ -148,10 +153,12 @@ struct Task {
       if (!wanted) continue;
       gin.assign(n->n_edges, Tensor());
       n->kind->apply(*n, g.data(), gin.data());
-      if (state.anomaly) [[unlikely]] check_nan(*n, gin.data());
+      if (state.anomaly) [[unlikely]]
+        check_nan(*n, gin.data());
       g.clear();
       for (int i = 0; i < n->n_edges; ++i)
-        if (gin[static_cast<size_t>(i)].defined() && n->edges[i].node) add(n->edges[i], std::move(gin[static_cast<size_t>(i)]));
+        if (gin[static_cast<size_t>(i)].defined() && n->edges[i].node)
+          add(n->edges[i], std::move(gin[static_cast<size_t>(i)]));
       if (!retain_graph) n->release_saved();
     }
   }
@@ -184,15 +191,20 @@ namespace {
 
 Tensor root_gradient(const Tensor& output, const Tensor& given, const char* op) {
   if (!given.defined()) {
-    WEFT_CHECK(output.numel() == 1, "{}: the output {} has more than one element; give a gradient of its shape, or reduce it with sum() or mean()", op, output);
+    WEFT_CHECK(
+        output.numel() == 1,
+        "{}: the output {} has more than one element; give a gradient of its shape, or reduce it with sum() or mean()",
+        op, output);
     return ones_like(output);
   }
-  WEFT_CHECK(given.sizes() == output.sizes(), "{}: gradient {} for an output {}; the shapes must be equal", op, given, output);
+  WEFT_CHECK(given.sizes() == output.sizes(), "{}: gradient {} for an output {}; the shapes must be equal", op, given,
+             output);
   return given;
 }
 
 void start(Task& task, const std::vector<Tensor>& outputs, const std::vector<Tensor>& gradients, const char* op) {
-  WEFT_CHECK(gradients.empty() || gradients.size() == outputs.size(), "{}: {} gradients for {} outputs", op, gradients.size(), outputs.size());
+  WEFT_CHECK(gradients.empty() || gradients.size() == outputs.size(), "{}: {} gradients for {} outputs", op,
+             gradients.size(), outputs.size());
   struct Root {
     Edge edge;
     Tensor gradient;
@@ -201,8 +213,10 @@ void start(Task& task, const std::vector<Tensor>& outputs, const std::vector<Ten
   for (size_t i = 0; i < outputs.size(); ++i) {
     WEFT_CHECK(outputs[i].defined(), "{}: output {} is an undefined tensor", op, i);
     Edge e = autograd::gradient_edge(outputs[i]);
-    WEFT_CHECK(e.node != nullptr, "{}: output {} ({}) does not require grad and has no history; set requires_grad on a leaf it depends on, outside of NoGrad", op,
-               i, outputs[i]);
+    WEFT_CHECK(e.node != nullptr,
+               "{}: output {} ({}) does not require grad and has no history; set requires_grad on a leaf it depends "
+               "on, outside of NoGrad",
+               op, i, outputs[i]);
     NoGrad guard;
     roots.push_back({e, gradients.empty() ? Tensor() : gradients[i]});
     roots.back().gradient = root_gradient(outputs[i], roots.back().gradient, op);
@@ -241,14 +255,16 @@ std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<T
     }
   } release{task.captures};
   for (size_t i = 0; i < inputs.size(); ++i) {
-    WEFT_CHECK(inputs[i].defined() && inputs[i].requires_grad(), "grad: input {} ({}) does not require grad", i, inputs[i]);
+    WEFT_CHECK(inputs[i].defined() && inputs[i].requires_grad(), "grad: input {} ({}) does not require grad", i,
+               inputs[i]);
     task.captures.push_back({autograd::gradient_edge(inputs[i]), Tensor()});
   }
   if (inputs.empty()) return {};
   start(task, outputs, o.grad_outputs, "grad");
   std::vector<Tensor> result;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    WEFT_CHECK(task.captures[i].value.defined() || o.allow_unused, "grad: no output depends on input {} ({}); pass .allow_unused = true to get an undefined tensor", i,
+    WEFT_CHECK(task.captures[i].value.defined() || o.allow_unused,
+               "grad: no output depends on input {} ({}); pass .allow_unused = true to get an undefined tensor", i,
                inputs[i]);
     result.push_back(task.captures[i].value);
   }
@@ -272,8 +288,8 @@ void accumulate_grad(Node& node, const Tensor* g, Tensor*) {
   }
   if (!m.grad.defined()) {
     // g[0] and `value` are the only handles: the buffer becomes the gradient itself.
-    bool steal = !is_grad_enabled() && value.use_count() <= 2 && value.impl()->storage->refs.load() == 1 && !value.impl()->base &&
-                 (value.impl()->contiguous || value.strides() == leaf.strides());
+    bool steal = !is_grad_enabled() && value.use_count() <= 2 && value.impl()->storage->refs.load() == 1 &&
+                 !value.impl()->base && (value.impl()->contiguous || value.strides() == leaf.strides());
     m.grad = steal ? value : is_grad_enabled() ? value.clone() : value.detach().clone(MemoryFormat::preserve);
     if (!is_grad_enabled() && m.grad.requires_grad()) m.grad = m.grad.detach();
   } else if (is_grad_enabled()) {

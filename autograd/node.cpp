@@ -81,7 +81,8 @@ const NodeKind kRuleNode{nullptr, &apply_rule, nullptr};
 
 }  // namespace
 
-Node* Node::create(const NodeKind* kind, const OpRecord* op, int n_edges, int n_outputs, int n_saved, size_t attrs_bytes) {
+Node* Node::create(const NodeKind* kind, const OpRecord* op, int n_edges, int n_outputs, int n_saved,
+                   size_t attrs_bytes) {
   auto up = [](size_t x) { return (x + 15) & ~size_t{15}; };
   size_t edges_at = up(sizeof(Node)), outputs_at = edges_at + up(sizeof(Edge) * static_cast<size_t>(n_edges));
   size_t saved_at = outputs_at + up(sizeof(OutputMeta) * static_cast<size_t>(n_outputs));
@@ -112,7 +113,9 @@ Node* Node::create(const NodeKind* kind, const OpRecord* op, int n_edges, int n_
 
 void Node::save(int index, const Tensor& value, bool is_output, uint32_t nr) {
   if (!value.defined()) return;
-  WEFT_CHECK(!value.impl()->inference, "{}: a tensor made under InferenceMode cannot be saved for backward; clone() it outside of InferenceMode", name());
+  WEFT_CHECK(!value.impl()->inference,
+             "{}: a tensor made under InferenceMode cannot be saved for backward; clone() it outside of InferenceMode",
+             name());
   Saved& s = saved[index];
   s.is_output = is_output;
   s.nr = nr;
@@ -137,7 +140,10 @@ void Node::save(int index, const Tensor& value, bool is_output, uint32_t nr) {
 }
 
 Tensor Node::saved_value(int index) const {
-  WEFT_CHECK(!released, "backward: the saved values of {} were freed by an earlier backward; pass .retain_graph = true to that one", name());
+  WEFT_CHECK(
+      !released,
+      "backward: the saved values of {} were freed by an earlier backward; pass .retain_graph = true to that one",
+      name());
   const Saved& s = saved[index];
   if (extra && static_cast<size_t>(index) < extra->packed.size() && extra->packed[static_cast<size_t>(index)]) {
     const PackedTensor& p = *extra->packed[static_cast<size_t>(index)];
@@ -156,9 +162,12 @@ Tensor Node::saved_value(int index) const {
   }
   if (!s.tensor.defined()) return Tensor();
   WEFT_CHECK(s.tensor.version() == s.version,
-             "backward: {} needs a tensor {} as it was, but {} has changed it in place since (version {}, saved at {}); use the out-of-place form or clone() it "
+             "backward: {} needs a tensor {} as it was, but {} has changed it in place since (version {}, saved at "
+             "{}); use the out-of-place form or clone() it "
              "before",
-             name(), s.tensor, s.tensor.impl()->storage->last_writer ? s.tensor.impl()->storage->last_writer : "an in-place op", s.tensor.version(), s.version);
+             name(), s.tensor,
+             s.tensor.impl()->storage->last_writer ? s.tensor.impl()->storage->last_writer : "an in-place op",
+             s.tensor.version(), s.version);
   if (s.is_output && is_grad_enabled()) {
     Tensor value = detail::alias(s.tensor);
     detail::set_history(value, const_cast<Node*>(this), s.nr);
@@ -205,7 +214,8 @@ void release_node(Node* n) noexcept {
 }
 
 void destroy_meta(TensorImpl* p) noexcept {
-  if (p->meta->retains_grad && p->grad_fn && p->grad_fn->extra) std::erase_if(p->grad_fn->extra->retain, [p](const auto& r) { return r.second == p; });
+  if (p->meta->retains_grad && p->grad_fn && p->grad_fn->extra)
+    std::erase_if(p->grad_fn->extra->retain, [p](const auto& r) { return r.second == p; });
   delete p->meta;
 }
 
@@ -225,7 +235,8 @@ void set_history(Tensor& out, Node* node, uint32_t nr) {
   p->view_version = p->storage->version.load(std::memory_order_relaxed);
 }
 
-Node* make_node(const OpRecord& op, const Tensor* in, int n_in, const Tensor* out, int n_out, const void* attrs, size_t attrs_bytes) {
+Node* make_node(const OpRecord& op, const Tensor* in, int n_in, const Tensor* out, int n_out, const void* attrs,
+                size_t attrs_bytes) {
   int n_saved = __builtin_popcount(op.save_inputs) + __builtin_popcount(op.save_outputs);
   bool inplace = out == nullptr;
   Node* n = Node::create(&kRuleNode, &op, n_in, inplace ? 1 : n_out, n_saved, attrs_bytes);

@@ -96,7 +96,8 @@ struct Node {
   /// Frees the saved values.
   void release_saved();
 
-  static Node* create(const NodeKind* kind, const OpRecord* op, int n_edges, int n_outputs, int n_saved, size_t attrs_bytes);
+  static Node* create(const NodeKind* kind, const OpRecord* op, int n_edges, int n_outputs, int n_saved,
+                      size_t attrs_bytes);
   void save(int index, const Tensor& value, bool is_output, uint32_t nr);
 };
 

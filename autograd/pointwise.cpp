@@ -51,7 +51,9 @@ void gradient_backward(Node& n, const Tensor* g, Tensor* gin) {
   }
   Tensor y = a.info->differentiate(a.which, values.data(), a.params);
   if (!y.requires_grad()) return;
-  std::vector<Tensor> result = grad({y}, wanted, {.grad_outputs = {g[0].to(y.dtype()).expand(y.sizes())}, .create_graph = create_graph, .allow_unused = true});
+  std::vector<Tensor> result = grad(
+      {y}, wanted,
+      {.grad_outputs = {g[0].to(y.dtype()).expand(y.sizes())}, .create_graph = create_graph, .allow_unused = true});
   for (size_t i = 0; i < result.size(); ++i) gin[index[i]] = result[i];
 }
 const NodeKind kGradientNode{"pointwise_gradient", &gradient_backward, nullptr};
@@ -85,8 +87,10 @@ void pointwise_backward(Node& n, const Tensor* g, Tensor* gin) {
     if (!n.needs(k)) continue;
     Tensor values[5];
     collect(n, a, a.info->needs[k], g[0], values);
-    if (is_grad_enabled()) gin[k] = gradient(*a.info, k, values, a.params);
-    else gin[k] = detail::pointwise_gradient(*a.info, k, values, a.params);
+    if (is_grad_enabled())
+      gin[k] = gradient(*a.info, k, values, a.params);
+    else
+      gin[k] = detail::pointwise_gradient(*a.info, k, values, a.params);
   }
 }
 
@@ -115,8 +119,10 @@ void record_pointwise(const PointwiseInfo& op, Tensor& out, const Tensor* in, co
     a->saved_at[3] = static_cast<int8_t>(at);
     n->save(at, out, true, 0);
   }
-  if (inplace) rebase_history(out, n);
-  else set_history(out, n, 0);
+  if (inplace)
+    rebase_history(out, n);
+  else
+    set_history(out, n, 0);
   release_node(n);
 }
 

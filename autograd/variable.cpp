@@ -51,8 +51,10 @@ void copy_slices_backward(Node& n, const Tensor* g, Tensor* gin) {
   std::vector<Tensor> result(c.inner->n_edges);
   c.inner->kind->apply(*c.inner, &inside, result.data());
   for (int i = 1; i < n.n_edges && i < c.inner->n_edges; ++i) gin[i] = result[static_cast<size_t>(i)];
-  if (!result.empty() && result[0].defined()) slice.copy_(result[0]);
-  else slice.zero_();
+  if (!result.empty() && result[0].defined())
+    slice.copy_(result[0]);
+  else
+    slice.zero_();
   gin[0] = base;
 }
 void copy_slices_destroy(Node& n) { detail::release_node(n.attrs<CopySlices>().inner); }
@@ -91,12 +93,16 @@ namespace detail {
 void check_inplace(const Tensor& self, const char* op) {
   WEFT_CHECK(self.defined(), "{}_: self is an undefined tensor", op);
   const TensorImpl* p = self.impl();
-  WEFT_CHECK(!overlaps_itself(p->sizes, p->strides), "{}_: several elements of self {} share one address (expanded); clone() it first", op, self);
-  WEFT_CHECK(!p->inference || is_inference_mode_enabled(), "{}_: a tensor made under InferenceMode cannot be changed in place outside of it; clone() it first", op);
+  WEFT_CHECK(!overlaps_itself(p->sizes, p->strides),
+             "{}_: several elements of self {} share one address (expanded); clone() it first", op, self);
+  WEFT_CHECK(!p->inference || is_inference_mode_enabled(),
+             "{}_: a tensor made under InferenceMode cannot be changed in place outside of it; clone() it first", op);
   if (!is_grad_enabled()) return;
-  WEFT_CHECK(!(p->requires_grad && !p->grad_fn), "{}_: a leaf that requires grad cannot be changed in place; do it under NoGrad", op);
+  WEFT_CHECK(!(p->requires_grad && !p->grad_fn),
+             "{}_: a leaf that requires grad cannot be changed in place; do it under NoGrad", op);
   if (p->base && p->base->requires_grad)
-    WEFT_CHECK(p->base->grad_fn, "{}_: a view of a leaf that requires grad cannot be changed in place; do it under NoGrad", op);
+    WEFT_CHECK(p->base->grad_fn,
+               "{}_: a view of a leaf that requires grad cannot be changed in place; do it under NoGrad", op);
 }
 
 void rebase_history(Tensor& self, Node* node) {
@@ -135,16 +141,18 @@ bool Tensor::requires_grad() const {
 
 Tensor& Tensor::set_requires_grad(bool on) {
   WEFT_CHECK(on || !impl_->grad_fn, "set_requires_grad(false): only leaves can stop requiring grad; use detach()");
-  WEFT_CHECK_TYPE(!on || is_floating(dtype()), "set_requires_grad: only floating tensors have gradients, this one is {}", dtype());
-  WEFT_CHECK(!on || !impl_->inference || is_inference_mode_enabled(), "set_requires_grad: a tensor made under InferenceMode cannot require grad; clone() it first");
+  WEFT_CHECK_TYPE(!on || is_floating(dtype()),
+                  "set_requires_grad: only floating tensors have gradients, this one is {}", dtype());
+  WEFT_CHECK(!on || !impl_->inference || is_inference_mode_enabled(),
+             "set_requires_grad: a tensor made under InferenceMode cannot require grad; clone() it first");
   if (!impl_->grad_fn) impl_->requires_grad = on && !impl_->inference;
   return *this;
 }
 bool Tensor::is_leaf() const { return autograd::grad_fn(*this) == nullptr; }
 Tensor Tensor::grad() const { return impl_->meta ? impl_->meta->grad : Tensor(); }
 void Tensor::set_grad(const Tensor& g) {
-  WEFT_CHECK(!g.defined() || (g.sizes() == sizes() && g.dtype() == dtype() && g.device() == device()), "set_grad: {} as gradient of {}; shape, dtype and device must be equal",
-             g, *this);
+  WEFT_CHECK(!g.defined() || (g.sizes() == sizes() && g.dtype() == dtype() && g.device() == device()),
+             "set_grad: {} as gradient of {}; shape, dtype and device must be equal", g, *this);
   if (g.defined() || impl_->meta) autograd::meta(*this).grad = g;
 }
 
@@ -173,8 +181,10 @@ void Tensor::retain_grad() const {
 int64_t Tensor::register_hook(std::function<Tensor(const Tensor&)> hook) const {
   WEFT_CHECK(requires_grad(), "register_hook: the tensor does not require grad");
   int64_t id = next_hook_id.fetch_add(1);
-  if (Node* n = autograd::grad_fn(*this)) n->more().hooks.push_back({id, impl_->output_nr, std::move(hook)});
-  else autograd::meta(*this).hooks.push_back({id, std::move(hook)});
+  if (Node* n = autograd::grad_fn(*this))
+    n->more().hooks.push_back({id, impl_->output_nr, std::move(hook)});
+  else
+    autograd::meta(*this).hooks.push_back({id, std::move(hook)});
   return id;
 }
 int64_t Tensor::register_post_accumulate_grad_hook(std::function<void(const Tensor&)> hook) const {
@@ -198,7 +208,9 @@ std::string Tensor::grad_fn_name() const {
 namespace {
 thread_local std::vector<autograd::SavedHooks> saved_hooks;
 }
-const autograd::SavedHooks* autograd::current_saved_hooks() { return saved_hooks.empty() ? nullptr : &saved_hooks.back(); }
+const autograd::SavedHooks* autograd::current_saved_hooks() {
+  return saved_hooks.empty() ? nullptr : &saved_hooks.back();
+}
 SavedTensorHooks::SavedTensorHooks(PackFn pack, Unpack unpack) {
   saved_hooks.push_back({std::move(pack), std::move(unpack)});
   ++detail::thread_state.saved_hooks;

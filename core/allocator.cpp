@@ -26,7 +26,7 @@ namespace weft {
 namespace {
 
 constexpr size_t kAlign = 64;
-constexpr size_t kSmallLimit = 4096;        // served by thread-local lists, steps of 64 bytes
+constexpr size_t kSmallLimit = 4096;  // served by thread-local lists, steps of 64 bytes
 constexpr size_t kSlabLimit = 1024;
 constexpr size_t kMaxCached = size_t{1} << 30;  // larger blocks always go back
 constexpr size_t kHuge = size_t{4} << 20;       // from here on: transparent huge pages
@@ -37,7 +37,8 @@ struct Counters {
 } counters;
 
 void count_in(size_t bytes) {
-  int64_t now = counters.allocated.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed) + static_cast<int64_t>(bytes);
+  int64_t now = counters.allocated.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed) +
+                static_cast<int64_t>(bytes);
   int64_t peak = counters.peak.load(std::memory_order_relaxed);
   while (now > peak && !counters.peak.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
   }
@@ -82,7 +83,9 @@ struct LargeCache {
     return p;
   }
   bool give(void* p, size_t size) {
-    if (size > kMaxCached || static_cast<size_t>(counters.cached.load(std::memory_order_relaxed)) + size > limit.load(std::memory_order_relaxed)) return false;
+    if (size > kMaxCached || static_cast<size_t>(counters.cached.load(std::memory_order_relaxed)) + size >
+                                 limit.load(std::memory_order_relaxed))
+      return false;
     std::lock_guard lock(mutex);
     free[class_index(size)].push_back(p);
     counters.cached.fetch_add(static_cast<int64_t>(size), std::memory_order_relaxed);
@@ -143,7 +146,8 @@ void* small_allocate(size_t size) {
 }
 void small_free(void* p, size_t size) noexcept {
   size_t c = size / kAlign;
-  if (!local.armed && !local.closed) [[unlikely]] arm_flusher();
+  if (!local.armed && !local.closed) [[unlikely]]
+    arm_flusher();
   if (local.closed || local.count[c] >= kLocalMax) [[unlikely]] {
     std::free(p);
     return;
@@ -173,7 +177,8 @@ void* cpu_allocate(size_t bytes) {
       p = system_allocate(size);
     }
   }
-  WEFT_CHECK(p != nullptr, "out of memory: {} bytes asked for on cpu, {} in use by tensors; use smaller tensors or batches", bytes,
+  WEFT_CHECK(p != nullptr,
+             "out of memory: {} bytes asked for on cpu, {} in use by tensors; use smaller tensors or batches", bytes,
              counters.allocated.load());
   if (size > kSmallLimit) count_in(size);
   return p;
@@ -182,9 +187,12 @@ void* cpu_allocate(size_t bytes) {
 void cpu_free(void* p, size_t bytes) noexcept {
   size_t size = class_size(bytes == 0 ? 1 : bytes);
   if (size > kSmallLimit) counters.allocated.fetch_sub(static_cast<int64_t>(size), std::memory_order_relaxed);
-  if (WEFT_NO_CACHE) std::free(p);
-  else if (size <= kSmallLimit) small_free(p, size);
-  else if (!large_cache().give(p, size)) std::free(p);
+  if (WEFT_NO_CACHE)
+    std::free(p);
+  else if (size <= kSmallLimit)
+    small_free(p, size);
+  else if (!large_cache().give(p, size))
+    std::free(p);
 }
 
 void* slab_allocate(size_t bytes) {
@@ -195,8 +203,10 @@ void* slab_allocate(size_t bytes) {
 }
 void slab_free(void* p, size_t bytes) noexcept {
   size_t size = (bytes + kAlign - 1) & ~(kAlign - 1);
-  if (WEFT_NO_CACHE || size > kSlabLimit) std::free(p);
-  else small_free(p, size);
+  if (WEFT_NO_CACHE || size > kSlabLimit)
+    std::free(p);
+  else
+    small_free(p, size);
 }
 
 }  // namespace detail

@@ -26,7 +26,8 @@ void* cpu_allocate(size_t bytes);
 /// `bytes` as given to cpu_allocate.
 void cpu_free(void* p, size_t bytes) noexcept;
 
-/// Small fixed objects (tensor headers, tape nodes): thread-local free lists of 64-byte steps up to 1 KiB, malloc beyond.
+/// Small fixed objects (tensor headers, tape nodes): thread-local free lists of 64-byte steps up to 1 KiB, malloc
+/// beyond.
 void* slab_allocate(size_t bytes);
 void slab_free(void* p, size_t bytes) noexcept;
 

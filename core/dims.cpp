@@ -11,8 +11,10 @@ int64_t checked_numel(const Dims& sizes, const char* op) {
   bool zero = false, overflow = false;
   for (int64_t s : sizes) {
     WEFT_CHECK(s >= 0, "{}: negative size in {}; sizes are >= 0", op, sizes);
-    if (s == 0) zero = true;
-    else overflow |= __builtin_mul_overflow(n, s, &n);
+    if (s == 0)
+      zero = true;
+    else
+      overflow |= __builtin_mul_overflow(n, s, &n);
   }
   WEFT_CHECK(!overflow || zero, "{}: {} has more than 2^63 elements", op, sizes);
   return zero ? 0 : n;
@@ -45,7 +47,8 @@ Dims channels_last_strides(const Dims& sizes) {
 
 int wrap_dim(int64_t dim, int64_t n, const char* op) {
   int64_t m = std::max<int64_t>(n, 1);
-  WEFT_CHECK_INDEX(dim >= -m && dim < m, "{}: dim {} out of range for {} dimensions; use {} to {}", op, dim, n, -m, m - 1);
+  WEFT_CHECK_INDEX(dim >= -m && dim < m, "{}: dim {} out of range for {} dimensions; use {} to {}", op, dim, n, -m,
+                   m - 1);
   return static_cast<int>(dim < 0 ? dim + m : dim);
 }
 
@@ -56,7 +59,8 @@ Dims broadcast_shapes(const Dims& a, const Dims& b, const char* op) {
   for (int i = 0; i < out.size(); ++i) {
     int ia = i - (out.size() - a.size()), ib = i - (out.size() - b.size());
     int64_t sa = ia < 0 ? 1 : a[ia], sb = ib < 0 ? 1 : b[ib];
-    WEFT_CHECK(sa == sb || sa == 1 || sb == 1, "{}: shapes {} and {} do not broadcast; sizes must be equal or 1 from the right", op, a, b);
+    WEFT_CHECK(sa == sb || sa == 1 || sb == 1,
+               "{}: shapes {} and {} do not broadcast; sizes must be equal or 1 from the right", op, a, b);
     out[i] = sa == 1 ? sb : sa;
   }
   return out;

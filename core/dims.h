@@ -13,7 +13,8 @@ namespace detail {
 [[noreturn]] void fail_too_many_dims(size_t n);
 }
 
-/// A short list of integers (sizes, strides, dims) with value semantics and no heap. At most kMaxDims entries (weft::Error beyond).
+/// A short list of integers (sizes, strides, dims) with value semantics and no heap. At most kMaxDims entries
+/// (weft::Error beyond).
 class Dims {
  public:
   constexpr Dims() = default;
@@ -84,7 +85,8 @@ class Dims {
   int n_ = 0;
 };
 
-/// Product of the sizes; weft::Error when it does not fit into 63 bits or a size is negative. `op` names the caller in the text.
+/// Product of the sizes; weft::Error when it does not fit into 63 bits or a size is negative. `op` names the caller in
+/// the text.
 int64_t checked_numel(const Dims& sizes, const char* op);
 /// Row-major strides.
 Dims contiguous_strides(const Dims& sizes);

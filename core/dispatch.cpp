@@ -19,7 +19,8 @@ void check_same_device(const OpRecord& op, const Tensor* in, int n_in) {
   for (int i = 0; i < n_in; ++i) {
     if (!in[i].defined()) continue;
     if (!first) first = &in[i];
-    WEFT_CHECK(in[i].device() == first->device(), "{}: tensors on different devices ({}, {}); move them with .to(device)", op.name, *first, in[i]);
+    WEFT_CHECK(in[i].device() == first->device(),
+               "{}: tensors on different devices ({}, {}); move them with .to(device)", op.name, *first, in[i]);
   }
 }
 
@@ -30,17 +31,20 @@ void run(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out,
 }
 }  // namespace
 
-void dispatch(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs, size_t attrs_bytes) {
+void dispatch(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs,
+              size_t attrs_bytes) {
   run(op, in, n_in, out, n_out, attrs);
   if (op.rule && needs_grad(in, n_in)) {
     Node* node = make_node(op, in, n_in, out, n_out, attrs, attrs_bytes);
     for (int i = 0; i < n_out; ++i)
-      if (!(op.non_differentiable >> i & 1) && out[i].defined() && is_floating(out[i].dtype())) set_history(out[i], node, static_cast<uint32_t>(i));
+      if (!(op.non_differentiable >> i & 1) && out[i].defined() && is_floating(out[i].dtype()))
+        set_history(out[i], node, static_cast<uint32_t>(i));
     release_node(node);
   }
 }
 
-void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_in, const void* attrs, size_t attrs_bytes) {
+void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_in, const void* attrs,
+                      size_t attrs_bytes) {
   check_inplace(self, op.name);
   bool record = op.rule && is_floating(self.dtype()) && needs_grad(in, n_in);
   Node* node = nullptr;
@@ -60,8 +64,8 @@ void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_
   }
 }
 
-Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset, const void* attrs,
-                     size_t attrs_bytes) {
+Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,
+                     const void* attrs, size_t attrs_bytes) {
   Tensor out = alias(self, sizes, strides, offset);
   TensorImpl* s = self.impl();
   out.impl()->inference = s->inference;

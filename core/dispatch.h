@@ -4,8 +4,8 @@
 
 #include "core/tensor.h"
 
-// The one path of every structured op: a front-end function checks its arguments, infers shapes and dtypes, allocates the
-// outputs and calls dispatch(); kernels fill the outputs; autograd records what the record says.
+// The one path of every structured op: a front-end function checks its arguments, infers shapes and dtypes, allocates
+// the outputs and calls dispatch(); kernels fill the outputs; autograd records what the record says.
 //
 //   // core/ops/softmax.h
 //   struct SoftmaxOp {
@@ -13,7 +13,8 @@
 //     static const OpRecord record;                              // defined in core/ops/softmax.cpp
 //   };
 //   // core/ops/softmax.cpp
-//   const OpRecord SoftmaxOp::record{.name = "softmax", .save_outputs = 1, .cpu = cpu::softmax, .rule = rules::softmax};
+//   const OpRecord SoftmaxOp::record{.name = "softmax", .save_outputs = 1, .cpu = cpu::softmax, .rule =
+//   rules::softmax};
 //   // kernels/cpu/softmax.cpp      namespace weft::cpu   { void softmax(const OpCall& c) {...} }
 //   // autograd/rules/softmax.cpp   namespace weft::rules { void softmax(Node& n, const Tensor* g, Tensor* gin) {...} }
 //
@@ -37,8 +38,9 @@ struct OpCall {
 };
 
 using Kernel = void (*)(const OpCall&);
-/// Fills gin[i] for the inputs with node.needs(i), from the gradients g of the outputs (undefined: zero). Written in public
-/// ops, so that its own gradient comes free. Shapes that broadcast and dtypes that differ are reduced and cast afterwards.
+/// Fills gin[i] for the inputs with node.needs(i), from the gradients g of the outputs (undefined: zero). Written in
+/// public ops, so that its own gradient comes free. Shapes that broadcast and dtypes that differ are reduced and cast
+/// afterwards.
 using Rule = void (*)(Node& node, const Tensor* g, Tensor* gin);
 
 /// Everything the engine knows of a structured op. One per op, constant.
@@ -56,17 +58,20 @@ namespace detail {
 bool needs_grad(const Tensor* in, int n_in);  // grad mode on and one input requires grad
 
 /// Runs the kernel, then records a tape node when gradients are wanted.
-void dispatch(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs, size_t attrs_bytes);
+void dispatch(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs,
+              size_t attrs_bytes);
 /// The kernel changes in[0] in place; version and history follow PyTorch's rules. `attrs` as above.
-void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_in, const void* attrs, size_t attrs_bytes);
+void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_in, const void* attrs,
+                      size_t attrs_bytes);
 /// A view of `self`: same memory, given geometry; differentiable through op.rule.
-Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset, const void* attrs,
-                     size_t attrs_bytes);
+Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,
+                     const void* attrs, size_t attrs_bytes);
 /// Throws unless all defined inputs are on one device.
 void check_same_device(const OpRecord& op, const Tensor* in, int n_in);
 
 // Implemented by autograd.
-Node* make_node(const OpRecord& op, const Tensor* in, int n_in, const Tensor* out, int n_out, const void* attrs, size_t attrs_bytes);
+Node* make_node(const OpRecord& op, const Tensor* in, int n_in, const Tensor* out, int n_out, const void* attrs,
+                size_t attrs_bytes);
 void set_history(Tensor& out, Node* node, uint32_t nr);
 void check_inplace(const Tensor& self, const char* op);
 void rebase_history(Tensor& self, Node* node);
@@ -92,7 +97,8 @@ void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor (&in)[N], c
   detail::dispatch_inplace(op, self, in, static_cast<int>(N), &attrs, sizeof attrs);
 }
 template <class A>
-Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset, const A& attrs) {
+Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,
+                     const A& attrs) {
   static_assert(std::is_trivially_copyable_v<A>);
   return detail::dispatch_view(op, self, sizes, strides, offset, &attrs, sizeof attrs);
 }

@@ -20,7 +20,8 @@ constexpr int category(DType t) { return t == DType::bool_ ? 0 : is_floating(t) 
 
 /// "f32", "bf16", "bool", ... as in error texts.
 constexpr std::string_view name(DType t) {
-  constexpr std::string_view names[kDTypeCount] = {"f32", "f64", "bf16", "f16", "i8", "u8", "i16", "i32", "i64", "bool"};
+  constexpr std::string_view names[kDTypeCount] = {"f32", "f64", "bf16", "f16", "i8",
+                                                   "u8",  "i16", "i32",  "i64", "bool"};
   return names[static_cast<int>(t)];
 }
 /// "float32", "bfloat16", "bool", ...: PyTorch's names, without "torch.".
@@ -35,7 +36,8 @@ bool parse_dtype(std::string_view text, DType& out);
 /// The smallest dtype that holds both, by PyTorch's promotion table (torch.promote_types).
 DType promote_types(DType a, DType b);
 
-/// dtype of creation functions that are given none, and of integer inputs to floating ops. f32 at start; f32, f64, bf16 or f16.
+/// dtype of creation functions that are given none, and of integer inputs to floating ops. f32 at start; f32, f64, bf16
+/// or f16.
 DType default_dtype();
 void set_default_dtype(DType t);
 

@@ -18,17 +18,27 @@ void append(std::string& out, const Dims& d) {
 
 void append(std::string& out, const ErrorArg& a) {
   switch (a.kind) {
-    case ErrorArg::Kind::integer: out += std::to_string(a.i); break;
+    case ErrorArg::Kind::integer:
+      out += std::to_string(a.i);
+      break;
     case ErrorArg::Kind::real: {
       char text[32];
       std::snprintf(text, sizeof text, "%g", a.d);
       out += text;
       break;
     }
-    case ErrorArg::Kind::text: out += a.text; break;
-    case ErrorArg::Kind::dims: append(out, *a.dims); break;
-    case ErrorArg::Kind::dtype: out += name(a.dtype); break;
-    case ErrorArg::Kind::device: out += a.device.str(); break;
+    case ErrorArg::Kind::text:
+      out += a.text;
+      break;
+    case ErrorArg::Kind::dims:
+      append(out, *a.dims);
+      break;
+    case ErrorArg::Kind::dtype:
+      out += name(a.dtype);
+      break;
+    case ErrorArg::Kind::device:
+      out += a.device.str();
+      break;
     case ErrorArg::Kind::tensor:
       if (!a.tensor->defined()) {
         out += "an undefined tensor";
@@ -62,15 +72,22 @@ std::string format(std::string_view text, std::initializer_list<ErrorArg> args) 
 void fail(Fault fault, std::string_view text, std::initializer_list<ErrorArg> args) {
   std::string what = format(text, args);
   switch (fault) {
-    case Fault::index: throw IndexError(what);
-    case Fault::type: throw TypeError(what);
-    case Fault::file: throw FileError(what);
-    case Fault::internal: throw InternalError("internal error: " + what + "; please report it");
-    case Fault::user: break;
+    case Fault::index:
+      throw IndexError(what);
+    case Fault::type:
+      throw TypeError(what);
+    case Fault::file:
+      throw FileError(what);
+    case Fault::internal:
+      throw InternalError("internal error: " + what + "; please report it");
+    case Fault::user:
+      break;
   }
   throw Error(what);
 }
 
-void fail_too_many_dims(size_t n) { fail_with(Fault::user, "tensor: {} dimensions; at most {} are supported", n, kMaxDims); }
+void fail_too_many_dims(size_t n) {
+  fail_with(Fault::user, "tensor: {} dimensions; at most {} are supported", n, kMaxDims);
+}
 
 }  // namespace weft::detail

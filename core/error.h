@@ -79,10 +79,11 @@ std::string format(std::string_view text, std::initializer_list<ErrorArg> args);
 }  // namespace detail
 }  // namespace weft
 
-// WEFT_CHECK(cond, "op: text {}", args...): the user's fault. _INDEX, _TYPE, _FILE throw the subclass. WEFT_ASSERT: ours.
-#define WEFT_CHECK_AS(fault, cond, ...) \
-  do {                                  \
-    if (!(cond)) [[unlikely]]           \
+// WEFT_CHECK(cond, "op: text {}", args...): the user's fault. _INDEX, _TYPE, _FILE throw the subclass. WEFT_ASSERT:
+// ours.
+#define WEFT_CHECK_AS(fault, cond, ...)                                     \
+  do {                                                                      \
+    if (!(cond)) [[unlikely]]                                               \
       ::weft::detail::fail_with(::weft::detail::Fault::fault, __VA_ARGS__); \
   } while (0)
 #define WEFT_CHECK(cond, ...) WEFT_CHECK_AS(user, cond, __VA_ARGS__)

@@ -16,21 +16,31 @@ DType common_dtype(const PointwiseInfo& op, const Tensor* in) {
   DType t = detail::result_type_of(in, op.arity, op.promotes);
   switch (op.dtypes) {
     case Dtypes::floating:
-    case Dtypes::float_compare: return is_floating(t) ? t : default_dtype();
+    case Dtypes::float_compare:
+      return is_floating(t) ? t : default_dtype();
     case Dtypes::same_float:
       WEFT_CHECK_TYPE(is_floating(t), "{}: needs a floating dtype, got {}; convert with .to(DType::f32)", op.name, t);
       return t;
-    case Dtypes::numeric: WEFT_CHECK_TYPE(t != DType::bool_, "{}: not defined for bool; convert with .to(DType::u8)", op.name); return t;
+    case Dtypes::numeric:
+      WEFT_CHECK_TYPE(t != DType::bool_, "{}: not defined for bool; convert with .to(DType::u8)", op.name);
+      return t;
     case Dtypes::no_bool:
       for (int i = 0; i < op.arity; ++i)
-        WEFT_CHECK_TYPE(in[i].dtype() != DType::bool_, "{}: not defined for bool ({}); convert with .to(DType::u8)", op.name, in[i]);
+        WEFT_CHECK_TYPE(in[i].dtype() != DType::bool_, "{}: not defined for bool ({}); convert with .to(DType::u8)",
+                        op.name, in[i]);
       return t;
-    case Dtypes::counting: return t == DType::bool_ ? DType::i64 : t;
-    case Dtypes::integral: WEFT_CHECK_TYPE(!is_floating(t), "{}: needs integers or bool, got {}", op.name, t); return t;
-    case Dtypes::integer: WEFT_CHECK_TYPE(is_integral(t), "{}: needs integers, got {}", op.name, t); return t;
+    case Dtypes::counting:
+      return t == DType::bool_ ? DType::i64 : t;
+    case Dtypes::integral:
+      WEFT_CHECK_TYPE(!is_floating(t), "{}: needs integers or bool, got {}", op.name, t);
+      return t;
+    case Dtypes::integer:
+      WEFT_CHECK_TYPE(is_integral(t), "{}: needs integers, got {}", op.name, t);
+      return t;
     case Dtypes::any:
     case Dtypes::compare:
-    case Dtypes::logical: return t;
+    case Dtypes::logical:
+      return t;
   }
   return t;
 }
@@ -44,7 +54,8 @@ void check_devices(const PointwiseInfo& op, const Tensor* in) {
                "{}: tensors on different devices ({}, {}); move them with .to(device)", op.name, in[0], in[i]);
 }
 
-void run(const PointwiseInfo& op, const Loops& loops, DType common, const Tensor& out, const Tensor* in, int n, const Scalar* params) {
+void run(const PointwiseInfo& op, const Loops& loops, DType common, const Tensor& out, const Tensor* in, int n,
+         const Scalar* params) {
   if (op.divides && n == 2 && !is_floating(common)) {
     NoGrad guard;
     WEFT_CHECK(!in[1].eq(0).any().item().truth(), "{}: integer division by zero", op.name);
@@ -64,16 +75,20 @@ Dims result_strides(const Dims& sizes, const Tensor* in, int n) {
   return contiguous_strides(sizes);
 }
 
-Tensor compute(const PointwiseInfo& op, const Loops& loops, DType common, DType result, const Tensor* in, int n, const Scalar* params) {
+Tensor compute(const PointwiseInfo& op, const Loops& loops, DType common, DType result, const Tensor* in, int n,
+               const Scalar* params) {
   const Tensor& first = in[0];
   Dims sizes = first.sizes();
   bool same = first.impl()->contiguous;
   for (int i = 1; i < n; ++i) {
-    if (in[i].sizes() == sizes) same &= in[i].impl()->contiguous;
-    else if (in[i].dim() != 0) sizes = broadcast_shapes(sizes, in[i].sizes(), op.name);
+    if (in[i].sizes() == sizes)
+      same &= in[i].impl()->contiguous;
+    else if (in[i].dim() != 0)
+      sizes = broadcast_shapes(sizes, in[i].sizes(), op.name);
   }
-  Tensor out = same && sizes == first.sizes() ? detail::allocate(sizes, first.strides(), result, first.device())
-                                              : detail::allocate(sizes, result_strides(sizes, in, n), result, first.device());
+  Tensor out = same && sizes == first.sizes()
+                   ? detail::allocate(sizes, first.strides(), result, first.device())
+                   : detail::allocate(sizes, result_strides(sizes, in, n), result, first.device());
   run(op, loops, common, out, in, n, params);
   return out;
 }
@@ -84,7 +99,8 @@ Tensor pointwise(const PointwiseInfo& op, const Tensor* in, const Scalar* params
   check_devices(op, in);
   DType common = common_dtype(op, in);
   Tensor out = compute(op, op.forward, common, writes_bool(op) ? DType::bool_ : common, in, op.arity, params);
-  if (op.differentiable && is_floating(out.dtype()) && detail::needs_grad(in, op.arity)) detail::record_pointwise(op, out, in, params, false);
+  if (op.differentiable && is_floating(out.dtype()) && detail::needs_grad(in, op.arity))
+    detail::record_pointwise(op, out, in, params, false);
   return out;
 }
 
@@ -94,8 +110,8 @@ Tensor& pointwise_(const PointwiseInfo& op, Tensor& self, const Tensor* rest, co
   detail::check_inplace(self, op.name);
   DType common = common_dtype(op, in);
   DType result = writes_bool(op) ? DType::bool_ : common;
-  WEFT_CHECK_TYPE(category(result) <= category(self.dtype()) || writes_bool(op), "{}_: the result is {} but self is {}; use the out-of-place form",
-                  op.name, result, self.dtype());
+  WEFT_CHECK_TYPE(category(result) <= category(self.dtype()) || writes_bool(op),
+                  "{}_: the result is {} but self is {}; use the out-of-place form", op.name, result, self.dtype());
   Dims sizes = self.sizes();
   for (int i = 1; i < op.arity; ++i) {
     Dims both = broadcast_shapes(sizes, in[i].sizes(), op.name);
@@ -113,7 +129,8 @@ Tensor& pointwise_(const PointwiseInfo& op, Tensor& self, const Tensor* rest, co
   Tensor stable[3] = {self, in[1], in[2]};
   for (int i = 1; i < op.arity; ++i)
     if (!in[i].is_same(self) && in[i].shares_storage_with(self) &&
-        !(in[i].sizes() == self.sizes() && in[i].strides() == self.strides() && in[i].storage_offset() == self.storage_offset())) {
+        !(in[i].sizes() == self.sizes() && in[i].strides() == self.strides() &&
+          in[i].storage_offset() == self.storage_offset())) {
       NoGrad guard;
       stable[i] = in[i].clone();
     }
@@ -129,7 +146,8 @@ Tensor& pointwise_out(const PointwiseInfo& op, Tensor& out, const Tensor* in, co
              "{}: out= does not take part in autograd; use the plain form or NoGrad", op.name);
   DType common = common_dtype(op, in);
   DType result = writes_bool(op) ? DType::bool_ : common;
-  WEFT_CHECK_TYPE(category(result) <= category(out.dtype()), "{}: the result is {} but out is {}", op.name, result, out.dtype());
+  WEFT_CHECK_TYPE(category(result) <= category(out.dtype()), "{}: the result is {} but out is {}", op.name, result,
+                  out.dtype());
   Dims sizes = in[0].sizes();
   for (int i = 1; i < op.arity; ++i) sizes = broadcast_shapes(sizes, in[i].sizes(), op.name);
   if (out.sizes() != sizes) out.resize_(sizes);
@@ -142,9 +160,11 @@ namespace detail {
 
 DType result_type_of(const Tensor* in, int n, unsigned mask) {
   if (n == 1) return in[0].impl()->wrapped_number && is_floating(in[0].dtype()) ? default_dtype() : in[0].dtype();
-  if (n == 2 && (mask & 3) == 3 && in[0].dtype() == in[1].dtype() && !in[0].impl()->wrapped_number && !in[1].impl()->wrapped_number)
+  if (n == 2 && (mask & 3) == 3 && in[0].dtype() == in[1].dtype() && !in[0].impl()->wrapped_number &&
+      !in[1].impl()->wrapped_number)
     return in[0].dtype();
-  // The highest category decides; among its members tensors with dimensions outrank 0-dim tensors, those outrank numbers.
+  // The highest category decides; among its members tensors with dimensions outrank 0-dim tensors, those outrank
+  // numbers.
   DType best[3] = {};
   bool seen[3] = {};
   for (int i = 0; i < n; ++i) {
@@ -183,33 +203,33 @@ DType result_type(const Tensor& a, const Tensor& b) {
 }
 
 // ---- functions and methods of the rows
-#define WEFT_UNARY(Record, name)                                                                                   \
-  Tensor name(const Tensor& x) { return pointwise(pointwise_ops::name, &x); }                                      \
-  Tensor& name##_out(Tensor& out, const Tensor& x) { return pointwise_out(pointwise_ops::name, out, &x); }         \
-  Tensor Tensor::name() const { return pointwise(pointwise_ops::name, this); }                                     \
+#define WEFT_UNARY(Record, name)                                                                           \
+  Tensor name(const Tensor& x) { return pointwise(pointwise_ops::name, &x); }                              \
+  Tensor& name##_out(Tensor& out, const Tensor& x) { return pointwise_out(pointwise_ops::name, out, &x); } \
+  Tensor Tensor::name() const { return pointwise(pointwise_ops::name, this); }                             \
   Tensor& Tensor::name##_() { return pointwise_(pointwise_ops::name, *this, nullptr); }
-#define WEFT_BINARY(Record, name)                                                                                  \
-  Tensor name(const Tensor& a, const Tensor& b) {                                                                  \
-    const Tensor in[2] = {a, b};                                                                                   \
-    return pointwise(pointwise_ops::name, in);                                                                     \
-  }                                                                                                                \
-  Tensor name(const Tensor& a, Scalar b) { return name(a, Tensor::wrap(b)); }                                      \
-  Tensor name(Scalar a, const Tensor& b) { return name(Tensor::wrap(a), b); }                                      \
-  Tensor& name##_out(Tensor& out, const Tensor& a, const Tensor& b) {                                              \
-    const Tensor in[2] = {a, b};                                                                                   \
-    return pointwise_out(pointwise_ops::name, out, in);                                                            \
-  }                                                                                                                \
-  Tensor Tensor::name(const Tensor& o) const { return weft::name(*this, o); }                                      \
-  Tensor Tensor::name(Scalar o) const { return weft::name(*this, Tensor::wrap(o)); }                               \
-  Tensor& Tensor::name##_(const Tensor& o) { return pointwise_(pointwise_ops::name, *this, &o); }                  \
-  Tensor& Tensor::name##_(Scalar o) {                                                                              \
-    Tensor w = Tensor::wrap(o);                                                                                    \
-    return pointwise_(pointwise_ops::name, *this, &w);                                                             \
+#define WEFT_BINARY(Record, name)                                                                 \
+  Tensor name(const Tensor& a, const Tensor& b) {                                                 \
+    const Tensor in[2] = {a, b};                                                                  \
+    return pointwise(pointwise_ops::name, in);                                                    \
+  }                                                                                               \
+  Tensor name(const Tensor& a, Scalar b) { return name(a, Tensor::wrap(b)); }                     \
+  Tensor name(Scalar a, const Tensor& b) { return name(Tensor::wrap(a), b); }                     \
+  Tensor& name##_out(Tensor& out, const Tensor& a, const Tensor& b) {                             \
+    const Tensor in[2] = {a, b};                                                                  \
+    return pointwise_out(pointwise_ops::name, out, in);                                           \
+  }                                                                                               \
+  Tensor Tensor::name(const Tensor& o) const { return weft::name(*this, o); }                     \
+  Tensor Tensor::name(Scalar o) const { return weft::name(*this, Tensor::wrap(o)); }              \
+  Tensor& Tensor::name##_(const Tensor& o) { return pointwise_(pointwise_ops::name, *this, &o); } \
+  Tensor& Tensor::name##_(Scalar o) {                                                             \
+    Tensor w = Tensor::wrap(o);                                                                   \
+    return pointwise_(pointwise_ops::name, *this, &w);                                            \
   }
-#define WEFT_TERNARY(Record, name)                                  \
-  Tensor name(const Tensor& a, const Tensor& b, const Tensor& c) {  \
-    const Tensor in[3] = {a, b, c};                                 \
-    return pointwise(pointwise_ops::name, in);                      \
+#define WEFT_TERNARY(Record, name)                                 \
+  Tensor name(const Tensor& a, const Tensor& b, const Tensor& c) { \
+    const Tensor in[3] = {a, b, c};                                \
+    return pointwise(pointwise_ops::name, in);                     \
   }
 #define WEFT_POINTWISE(Record, name)
 #include "core/ops/pointwise.def"

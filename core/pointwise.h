@@ -7,8 +7,8 @@
 
 namespace weft {
 
-/// A vectorised loop over n contiguous elements; all operands in the compute type (f32, f64 or i64), `out` too, except that
-/// loops of comparisons write bytes 0/1. `out` may be one of the inputs.
+/// A vectorised loop over n contiguous elements; all operands in the compute type (f32, f64 or i64), `out` too, except
+/// that loops of comparisons write bytes 0/1. `out` may be one of the inputs.
 using LoopFn = void (*)(void* out, const void* const* in, const Scalar* params, int64_t n);
 struct Loops {
   LoopFn f32 = nullptr, f64 = nullptr, i64 = nullptr;
@@ -29,7 +29,8 @@ struct PointwiseInfo {
   bool differentiable;
   Loops forward;
   Loops backward[3];
-  /// The text of backward i over Tensors, for derivatives of derivatives: values = g, a, b.., y (undefined where not needed).
+  /// The text of backward i over Tensors, for derivatives of derivatives: values = g, a, b.., y (undefined where not
+  /// needed).
   Tensor (*differentiate)(int i, const Tensor* values, const Scalar* params);
 };
 
@@ -51,8 +52,10 @@ DType result_type_of(const Tensor* in, int n, unsigned mask);
 }  // namespace detail
 
 namespace cpu {
-/// out (any layout, any dtype) = loop over `in`, broadcast to out's sizes, converted to `compute`. `truth`: inputs become 0/1 first.
-void run_pointwise(const Loops& loops, DType compute, bool truth, const Tensor& out, const Tensor* in, int n, const Scalar* params);
+/// out (any layout, any dtype) = loop over `in`, broadcast to out's sizes, converted to `compute`. `truth`: inputs
+/// become 0/1 first.
+void run_pointwise(const Loops& loops, DType compute, bool truth, const Tensor& out, const Tensor* in, int n,
+                   const Scalar* params);
 }  // namespace cpu
 
 // ---- the ops. One constant PointwiseInfo each, e.g. pointwise_ops::sigmoid.
@@ -72,10 +75,10 @@ namespace pointwise_ops {
 #define WEFT_UNARY(Record, name) \
   Tensor name(const Tensor& x);  \
   Tensor& name##_out(Tensor& out, const Tensor& x);
-#define WEFT_BINARY(Record, name)                 \
-  Tensor name(const Tensor& a, const Tensor& b);  \
-  Tensor name(const Tensor& a, Scalar b);         \
-  Tensor name(Scalar a, const Tensor& b);         \
+#define WEFT_BINARY(Record, name)                \
+  Tensor name(const Tensor& a, const Tensor& b); \
+  Tensor name(const Tensor& a, Scalar b);        \
+  Tensor name(Scalar a, const Tensor& b);        \
   Tensor& name##_out(Tensor& out, const Tensor& a, const Tensor& b);
 #define WEFT_TERNARY(Record, name) Tensor name(const Tensor& a, const Tensor& b, const Tensor& c);
 #define WEFT_POINTWISE(Record, name)

@@ -3,8 +3,8 @@
 
 #include "core/pointwise.h"
 
-// Derives a PointwiseInfo (loops included) from a record. Included by the kernel families and by users' own ops; compile such
-// files with the kernel flags (-O3 -march=native -fno-math-errno -fno-trapping-math -ffp-contract=off).
+// Derives a PointwiseInfo (loops included) from a record. Included by the kernel families and by users' own ops;
+// compile such files with the kernel flags (-O3 -march=native -fno-math-errno -fno-trapping-math -ffp-contract=off).
 namespace weft::detail {
 
 // ivdep keeps out == in defined and drops the run-time alias checks that __restrict would make a promise of.
@@ -15,12 +15,18 @@ namespace weft::detail {
 #endif
 
 template <class R, int Which, class T, size_t... I, size_t... P>
-inline auto apply_record([[maybe_unused]] const T* x, [[maybe_unused]] const T* p, std::index_sequence<I...>, std::index_sequence<P...>) {
-  if constexpr (Which < 0) return R::forward(x[I]..., p[P]...);
-  else if constexpr (R::arity == 1) return R::backward(x[I]..., p[P]...);
-  else if constexpr (Which == 0) return R::backward_a(x[I]..., p[P]...);
-  else if constexpr (Which == 1) return R::backward_b(x[I]..., p[P]...);
-  else return R::backward_c(x[I]..., p[P]...);
+inline auto apply_record([[maybe_unused]] const T* x, [[maybe_unused]] const T* p, std::index_sequence<I...>,
+                         std::index_sequence<P...>) {
+  if constexpr (Which < 0)
+    return R::forward(x[I]..., p[P]...);
+  else if constexpr (R::arity == 1)
+    return R::backward(x[I]..., p[P]...);
+  else if constexpr (Which == 0)
+    return R::backward_a(x[I]..., p[P]...);
+  else if constexpr (Which == 1)
+    return R::backward_b(x[I]..., p[P]...);
+  else
+    return R::backward_c(x[I]..., p[P]...);
 }
 
 template <class R, int Which>
@@ -29,7 +35,8 @@ inline constexpr int inputs_of = Which < 0 ? R::arity : R::arity + 2;
 template <class R, int Which, class T>
 void record_loop(void* out, const void* const* in, const Scalar* params, int64_t n) {
   constexpr int kIn = inputs_of<R, Which>;
-  using Result = decltype(apply_record<R, Which, T>(nullptr, nullptr, std::make_index_sequence<kIn>(), std::make_index_sequence<R::params>()));
+  using Result = decltype(apply_record<R, Which, T>(nullptr, nullptr, std::make_index_sequence<kIn>(),
+                                                    std::make_index_sequence<R::params>()));
   using Out = std::conditional_t<std::is_same_v<Result, bool>, uint8_t, T>;
   T p[R::params + 1] = {};
   for (int j = 0; j < R::params; ++j) p[j] = params[j].to<T>();
@@ -40,7 +47,8 @@ void record_loop(void* out, const void* const* in, const Scalar* params, int64_t
   for (int64_t i = 0; i < n; ++i) {
     T v[kIn];
     for (int j = 0; j < kIn; ++j) v[j] = x[j][i];
-    y[i] = static_cast<Out>(apply_record<R, Which, T>(v, p, std::make_index_sequence<kIn>(), std::make_index_sequence<R::params>()));
+    y[i] = static_cast<Out>(
+        apply_record<R, Which, T>(v, p, std::make_index_sequence<kIn>(), std::make_index_sequence<R::params>()));
   }
 }
 
@@ -52,8 +60,11 @@ constexpr Loops make_loops() {
     l.f32 = &record_loop<R, Which, float>;
     l.f64 = &record_loop<R, Which, double>;
   }
-  if constexpr (Which < 0 && d != ops::Dtypes::floating && d != ops::Dtypes::same_float && d != ops::Dtypes::float_compare) l.i64 = &record_loop<R, Which, int64_t>;
-  l.writes_bool = Which < 0 && (d == ops::Dtypes::compare || d == ops::Dtypes::float_compare || d == ops::Dtypes::logical);
+  if constexpr (Which < 0 && d != ops::Dtypes::floating && d != ops::Dtypes::same_float &&
+                d != ops::Dtypes::float_compare)
+    l.i64 = &record_loop<R, Which, int64_t>;
+  l.writes_bool =
+      Which < 0 && (d == ops::Dtypes::compare || d == ops::Dtypes::float_compare || d == ops::Dtypes::logical);
   return l;
 }
 

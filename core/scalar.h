@@ -16,9 +16,12 @@ class Scalar {
   template <std::floating_point T>
   constexpr Scalar(T v) : i_(0), d_(static_cast<double>(v)), kind_(2) {
     // Out-of-range float -> integer is undefined; saturate, NaN -> 0.
-    if (d_ >= -9223372036854775808.0 && d_ < 9223372036854775808.0) i_ = static_cast<int64_t>(d_);
-    else if (d_ > 0) i_ = INT64_MAX;
-    else if (d_ < 0) i_ = INT64_MIN;
+    if (d_ >= -9223372036854775808.0 && d_ < 9223372036854775808.0)
+      i_ = static_cast<int64_t>(d_);
+    else if (d_ > 0)
+      i_ = INT64_MAX;
+    else if (d_ < 0)
+      i_ = INT64_MIN;
   }
 
   constexpr bool is_bool() const { return kind_ == 0; }
@@ -29,9 +32,12 @@ class Scalar {
   constexpr bool truth() const { return kind_ == 2 ? d_ != 0 : i_ != 0; }
   template <class T>
   constexpr T to() const {
-    if constexpr (std::is_same_v<T, bool>) return truth();
-    else if constexpr (std::is_integral_v<T>) return static_cast<T>(i_);
-    else return static_cast<T>(d_);
+    if constexpr (std::is_same_v<T, bool>)
+      return truth();
+    else if constexpr (std::is_integral_v<T>)
+      return static_cast<T>(i_);
+    else
+      return static_cast<T>(d_);
   }
   /// bool_, i64 or f64.
   constexpr DType dtype() const { return kind_ == 0 ? DType::bool_ : kind_ == 1 ? DType::i64 : DType::f64; }

@@ -27,7 +27,8 @@ struct Storage {
 
   void retain() { refs.fetch_add(1, std::memory_order_relaxed); }
   static void release(Storage* s) noexcept {
-    if (s && (s->refs.load(std::memory_order_acquire) == 1 || s->refs.fetch_sub(1, std::memory_order_acq_rel) == 1)) destroy(s);
+    if (s && (s->refs.load(std::memory_order_acquire) == 1 || s->refs.fetch_sub(1, std::memory_order_acq_rel) == 1))
+      destroy(s);
   }
   void bump(const char* op) {
     version.store(version.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);

@@ -131,14 +131,16 @@ Tensor arange(Scalar start, Scalar end, Scalar step, const TensorOptions& o) {
   bool integers = !start.is_floating() && !end.is_floating() && !step.is_floating();
   DType t = o.dtype ? *o.dtype : integers ? DType::i64 : default_dtype();
   WEFT_CHECK(step.f64() != 0, "arange: step must not be 0");
-  WEFT_CHECK(std::isfinite(start.f64()) && std::isfinite(end.f64()) && std::isfinite(step.f64()), "arange: needs finite start, end and step, got {}, {}, {}", start.f64(),
-             end.f64(), step.f64());
-  WEFT_CHECK(step.f64() > 0 ? start.f64() <= end.f64() : start.f64() >= end.f64(), "arange: cannot reach {} from {} in steps of {}", end.f64(), start.f64(), step.f64());
+  WEFT_CHECK(std::isfinite(start.f64()) && std::isfinite(end.f64()) && std::isfinite(step.f64()),
+             "arange: needs finite start, end and step, got {}, {}, {}", start.f64(), end.f64(), step.f64());
+  WEFT_CHECK(step.f64() > 0 ? start.f64() <= end.f64() : start.f64() >= end.f64(),
+             "arange: cannot reach {} from {} in steps of {}", end.f64(), start.f64(), step.f64());
   WEFT_CHECK_TYPE(t != DType::bool_, "arange: not defined for bool");
   Tensor out;
   if (integers) {
     int64_t s = step.i64(), range = 0;
-    WEFT_CHECK(!__builtin_sub_overflow(end.i64(), start.i64(), &range), "arange: the range from {} to {} does not fit into 63 bits", start.i64(), end.i64());
+    WEFT_CHECK(!__builtin_sub_overflow(end.i64(), start.i64(), &range),
+               "arange: the range from {} to {} does not fit into 63 bits", start.i64(), end.i64());
     int64_t n = s > 0 ? (range + s - 1) / s : (range + s + 1) / s;
     Tensor wide = empty({n}, {.dtype = DType::i64});
     int64_t* p = wide.data<int64_t>();
@@ -147,12 +149,15 @@ Tensor arange(Scalar start, Scalar end, Scalar step, const TensorOptions& o) {
   } else {
     // For integer results PyTorch truncates the bounds first.
     double n = is_floating(t) ? std::ceil((end.f64() - start.f64()) / step.f64())
-                              : std::ceil(static_cast<double>(end.i64() - start.i64()) / static_cast<double>(std::max<int64_t>(std::llabs(step.i64()), 1)) * (step.f64() < 0 ? -1 : 1));
+                              : std::ceil(static_cast<double>(end.i64() - start.i64()) /
+                                          static_cast<double>(std::max<int64_t>(std::llabs(step.i64()), 1)) *
+                                          (step.f64() < 0 ? -1 : 1));
     WEFT_CHECK(n < 9e18, "arange: {} elements do not fit into 63 bits", n);
     Tensor wide = empty({static_cast<int64_t>(n)}, {.dtype = DType::f64});
     double* p = wide.data<double>();
     for (int64_t i = 0; i < static_cast<int64_t>(n); ++i)
-      p[i] = is_floating(t) ? start.f64() + static_cast<double>(i) * step.f64() : static_cast<double>(start.i64() + i * step.i64());
+      p[i] = is_floating(t) ? start.f64() + static_cast<double>(i) * step.f64()
+                            : static_cast<double>(start.i64() + i * step.i64());
     out = wide.to(t);
   }
   if (o.requires_grad) out.set_requires_grad(true);
@@ -171,10 +176,13 @@ Tensor linspace(Scalar start, Scalar end, int64_t steps, const TensorOptions& o)
     F a = static_cast<F>(start.f64()), b = static_cast<F>(end.f64());
     F step = steps > 1 ? (b - a) / static_cast<F>(steps - 1) : F(0);
     for (int64_t i = 0; i < steps; ++i)
-      p[i] = static_cast<double>(i < steps / 2 || steps == 1 ? a + step * static_cast<F>(i) : b - step * static_cast<F>(steps - 1 - i));
+      p[i] = static_cast<double>(i < steps / 2 || steps == 1 ? a + step * static_cast<F>(i)
+                                                             : b - step * static_cast<F>(steps - 1 - i));
   };
-  if (t == DType::f64 || !is_floating(t)) fill(0.0);
-  else fill(0.0f);
+  if (t == DType::f64 || !is_floating(t))
+    fill(0.0);
+  else
+    fill(0.0f);
   Tensor out = wide.to(t);
   if (o.requires_grad) out.set_requires_grad(true);
   return out;
@@ -198,12 +206,21 @@ Tensor from_values(const T* values, size_t n, DType own, DType result, const Ten
   return t;
 }
 }  // namespace
-Tensor tensor(const std::vector<double>& v, const TensorOptions& o) { return from_values(v.data(), v.size(), DType::f64, o.dtype.value_or(default_dtype()), o); }
-Tensor tensor(const std::vector<float>& v, const TensorOptions& o) { return from_values(v.data(), v.size(), DType::f32, o.dtype.value_or(default_dtype()), o); }
-Tensor tensor(const std::vector<int64_t>& v, const TensorOptions& o) { return from_values(v.data(), v.size(), DType::i64, o.dtype.value_or(DType::i64), o); }
-Tensor tensor(std::initializer_list<double> v, const TensorOptions& o) { return from_values(v.begin(), v.size(), DType::f64, o.dtype.value_or(default_dtype()), o); }
+Tensor tensor(const std::vector<double>& v, const TensorOptions& o) {
+  return from_values(v.data(), v.size(), DType::f64, o.dtype.value_or(default_dtype()), o);
+}
+Tensor tensor(const std::vector<float>& v, const TensorOptions& o) {
+  return from_values(v.data(), v.size(), DType::f32, o.dtype.value_or(default_dtype()), o);
+}
+Tensor tensor(const std::vector<int64_t>& v, const TensorOptions& o) {
+  return from_values(v.data(), v.size(), DType::i64, o.dtype.value_or(DType::i64), o);
+}
+Tensor tensor(std::initializer_list<double> v, const TensorOptions& o) {
+  return from_values(v.begin(), v.size(), DType::f64, o.dtype.value_or(default_dtype()), o);
+}
 
-Tensor from_blob(void* data, const Dims& sizes, const Dims& strides, const TensorOptions& o, std::function<void()> deleter) {
+Tensor from_blob(void* data, const Dims& sizes, const Dims& strides, const TensorOptions& o,
+                 std::function<void()> deleter) {
   checked_numel(sizes, "from_blob");
   WEFT_CHECK(sizes.size() == strides.size(), "from_blob: {} sizes and {} strides", sizes.size(), strides.size());
   DType t = o.dtype.value_or(default_dtype());
@@ -226,7 +243,8 @@ Tensor from_blob(void* data, const Dims& sizes, const Dims& strides, const Tenso
     (*f)();
     delete f;
   };
-  p->storage = Storage::wrap(data, none ? 0 : static_cast<size_t>(last + 1) * itemsize(t), o.device, context ? +call : nullptr, context);
+  p->storage = Storage::wrap(data, none ? 0 : static_cast<size_t>(last + 1) * itemsize(t), o.device,
+                             context ? +call : nullptr, context);
   p->set_geometry(sizes, strides, 0);
   if (o.requires_grad) out.set_requires_grad(true);
   return out;
@@ -241,9 +259,12 @@ Tensor Tensor::wrap(Scalar value) {
   Tensor t = detail::allocate({}, Dims(), value.dtype(), Device());
   TensorImpl* p = t.impl_;
   p->wrapped_number = true;
-  if (value.is_floating()) *static_cast<double*>(p->data) = value.f64();
-  else if (value.is_bool()) *static_cast<uint8_t*>(p->data) = value.truth();
-  else *static_cast<int64_t*>(p->data) = value.i64();
+  if (value.is_floating())
+    *static_cast<double*>(p->data) = value.f64();
+  else if (value.is_bool())
+    *static_cast<uint8_t*>(p->data) = value.truth();
+  else
+    *static_cast<int64_t*>(p->data) = value.i64();
   return t;
 }
 
@@ -252,24 +273,28 @@ int64_t Tensor::stride(int64_t d) const { return impl_->strides[wrap_dim(d, dim(
 
 bool Tensor::is_contiguous(MemoryFormat format) const {
   switch (format) {
-    case MemoryFormat::channels_last: return dim() == 4 && (numel() == 0 || detail::is_dense(sizes(), strides())) && [&] {
+    case MemoryFormat::channels_last:
+      return dim() == 4 && (numel() == 0 || detail::is_dense(sizes(), strides())) && [&] {
         Dims want = channels_last_strides(sizes());
         for (int i = 0; i < 4; ++i)
           if (sizes()[i] != 1 && want[i] != strides()[i]) return false;
         return true;
       }();
-    case MemoryFormat::channels_last_3d: return dim() == 5 && [&] {
+    case MemoryFormat::channels_last_3d:
+      return dim() == 5 && [&] {
         Dims want = channels_last_strides(sizes());
         for (int i = 0; i < 5; ++i)
           if (sizes()[i] != 1 && want[i] != strides()[i]) return false;
         return true;
       }();
-    default: return impl_->contiguous;
+    default:
+      return impl_->contiguous;
   }
 }
 
 void Tensor::check_data_type(int kind, size_t bytes) const {
-  WEFT_CHECK_TYPE(bytes == itemsize(dtype()) && (kind == 3 || kind == category(dtype())), "data<T>: T has {} bytes and another kind than the tensor's {}", bytes, dtype());
+  WEFT_CHECK_TYPE(bytes == itemsize(dtype()) && (kind == 3 || kind == category(dtype())),
+                  "data<T>: T has {} bytes and another kind than the tensor's {}", bytes, dtype());
 }
 
 Scalar Tensor::item() const {

@@ -126,7 +126,8 @@ class Tensor {
   Tensor& detach_();
   /// Keeps .grad of a non-leaf.
   void retain_grad() const;
-  /// Called with the gradient when it is known; what it returns (if defined) replaces it. Returns an id for remove_hook.
+  /// Called with the gradient when it is known; what it returns (if defined) replaces it. Returns an id for
+  /// remove_hook.
   int64_t register_hook(std::function<Tensor(const Tensor&)> hook) const;
   /// Leaves: called after .grad has been updated.
   int64_t register_post_accumulate_grad_hook(std::function<void(const Tensor&)> hook) const;
@@ -186,7 +187,8 @@ Tensor tensor(const std::vector<int64_t>& values, const TensorOptions& o = {});
 Tensor tensor(std::initializer_list<double> values, const TensorOptions& o = {});
 /// Uses foreign memory of contiguous `sizes` without copying; `deleter` runs when the last tensor over it is gone.
 Tensor from_blob(void* data, const Dims& sizes, const TensorOptions& o = {}, std::function<void()> deleter = {});
-Tensor from_blob(void* data, const Dims& sizes, const Dims& strides, const TensorOptions& o = {}, std::function<void()> deleter = {});
+Tensor from_blob(void* data, const Dims& sizes, const Dims& strides, const TensorOptions& o = {},
+                 std::function<void()> deleter = {});
 
 /// torch.result_type: the dtype an arithmetic op on these would have.
 DType result_type(const Tensor& a, const Tensor& b);
@@ -194,7 +196,9 @@ DType result_type(const Tensor& a, const Tensor& b);
 namespace detail {
 /// A new tensor over fresh memory; the strides must be dense.
 Tensor allocate(const Dims& sizes, const Dims& strides, DType dtype, Device device);
-inline Tensor allocate(const Dims& sizes, DType dtype, Device device) { return allocate(sizes, contiguous_strides(sizes), dtype, device); }
+inline Tensor allocate(const Dims& sizes, DType dtype, Device device) {
+  return allocate(sizes, contiguous_strides(sizes), dtype, device);
+}
 /// Another handle on the same memory, no autograd history.
 Tensor alias(const Tensor& t, const Dims& sizes, const Dims& strides, int64_t offset);
 inline Tensor alias(const Tensor& t) { return alias(t, t.sizes(), t.strides(), t.storage_offset()); }

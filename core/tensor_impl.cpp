@@ -43,7 +43,8 @@ void TensorImpl::set_geometry(const Dims& new_sizes, const Dims& new_strides, in
   numel = 1;
   for (int64_t s : sizes) numel *= s;
   contiguous = is_contiguous(sizes, strides);
-  data = storage && storage->data ? static_cast<char*>(storage->data) + offset * static_cast<int64_t>(itemsize(dtype)) : nullptr;
+  data = storage && storage->data ? static_cast<char*>(storage->data) + offset * static_cast<int64_t>(itemsize(dtype))
+                                  : nullptr;
 }
 
 }  // namespace weft

@@ -11,12 +11,13 @@ namespace weft {
 struct Node;          // autograd/node.h
 struct AutogradMeta;  // autograd/meta.h: .grad, hooks, gradient accumulator
 
-/// What a Tensor points to. `data`, `numel` and `contiguous` are derived from the other fields and kept in step by set_geometry().
+/// What a Tensor points to. `data`, `numel` and `contiguous` are derived from the other fields and kept in step by
+/// set_geometry().
 struct TensorImpl {
   std::atomic<int32_t> refs{1};
   DType dtype = DType::f32;
   Device device;
-  bool requires_grad = false;   ///< leaves: set by the user; others: grad_fn != null
+  bool requires_grad = false;  ///< leaves: set by the user; others: grad_fn != null
   bool contiguous = true;
   bool wrapped_number = false;  ///< made from a C++ number: weakest in type promotion
   bool inference = false;       ///< made under InferenceMode
@@ -35,7 +36,8 @@ struct TensorImpl {
   void set_geometry(const Dims& new_sizes, const Dims& new_strides, int64_t new_offset);
   void retain() { refs.fetch_add(1, std::memory_order_relaxed); }
   static void release(TensorImpl* p) noexcept {
-    if (p && (p->refs.load(std::memory_order_acquire) == 1 || p->refs.fetch_sub(1, std::memory_order_acq_rel) == 1)) destroy(p);
+    if (p && (p->refs.load(std::memory_order_acquire) == 1 || p->refs.fetch_sub(1, std::memory_order_acq_rel) == 1))
+      destroy(p);
   }
   static TensorImpl* create();
   static void destroy(TensorImpl* p) noexcept;

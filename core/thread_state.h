@@ -39,8 +39,10 @@ using EnableGrad = detail::GradModeGuard<true>;
 class InferenceMode {
  public:
   explicit InferenceMode(bool on = true) : before_(detail::thread_state) {
-    if (on) detail::thread_state.grad_mode = false;
-    else if (before_.inference) detail::thread_state.grad_mode = true;
+    if (on)
+      detail::thread_state.grad_mode = false;
+    else if (before_.inference)
+      detail::thread_state.grad_mode = true;
     detail::thread_state.inference = on;
   }
   ~InferenceMode() {

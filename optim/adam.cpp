@@ -48,7 +48,8 @@ void Adam::step() {
         if (o.amsgrad) tensors.push_back(s.max_exp_avg_sq);
       }
       optimizer_step(AdamStepOp::record, tensors,
-                     AdamStepOp::Attrs{o.lr, o.betas[0], o.betas[1], o.eps, o.weight_decay, step, o.decoupled_weight_decay, o.amsgrad, o.maximize});
+                     AdamStepOp::Attrs{o.lr, o.betas[0], o.betas[1], o.eps, o.weight_decay, step,
+                                       o.decoupled_weight_decay, o.amsgrad, o.maximize});
     }
   }
 }
@@ -108,7 +109,8 @@ void Adam::load_state_dict(const Value& state) {
       g.state[i].step = step.is_tensor() ? step.as_tensor().item<int64_t>() : step.as_int("step");
       g.state[i].exp_avg = detail::loaded(s->at("exp_avg"), g.params[i], "exp_avg");
       g.state[i].exp_avg_sq = detail::loaded(s->at("exp_avg_sq"), g.params[i], "exp_avg_sq");
-      if (const Value* top = s->find("max_exp_avg_sq")) g.state[i].max_exp_avg_sq = detail::loaded(*top, g.params[i], "max_exp_avg_sq");
+      if (const Value* top = s->find("max_exp_avg_sq"))
+        g.state[i].max_exp_avg_sq = detail::loaded(*top, g.params[i], "max_exp_avg_sq");
     }
   }
   groups_ = std::move(loaded);

@@ -32,7 +32,9 @@ struct AdamState {
 /// Adam (torch.optim.Adam; Kingma and Ba 2015). Errors: negative lr, eps or weight_decay; betas outside [0, 1).
 class Adam : public OptimizerOf<AdamOptions, AdamState> {
  public:
-  explicit Adam(std::vector<Tensor> params, const AdamOptions& options = {}) { add_param_group(std::move(params), options); }
+  explicit Adam(std::vector<Tensor> params, const AdamOptions& options = {}) {
+    add_param_group(std::move(params), options);
+  }
   void add_param_group(std::vector<Tensor> params, const AdamOptions& options);
   void step() override;
   Value state_dict() const override;
@@ -45,7 +47,9 @@ class Adam : public OptimizerOf<AdamOptions, AdamState> {
 /// Adam with decoupled weight decay (torch.optim.AdamW; Loshchilov and Hutter 2019).
 class AdamW : public Adam {
  public:
-  explicit AdamW(std::vector<Tensor> params, const AdamWOptions& options = {}) { add_param_group(std::move(params), options); }
+  explicit AdamW(std::vector<Tensor> params, const AdamWOptions& options = {}) {
+    add_param_group(std::move(params), options);
+  }
   void add_param_group(std::vector<Tensor> params, const AdamWOptions& o) {
     Adam::add_param_group(std::move(params), {.lr = o.lr,
                                               .betas = o.betas,

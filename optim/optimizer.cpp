@@ -29,7 +29,8 @@ void Optimizer::check_params(const std::vector<Tensor>& given, const char* name)
     WEFT_CHECK_TYPE(is_floating(p.dtype()), "{}: parameter {} is {}; only floating tensors are optimised", name, i, p);
     for (size_t j = 0; j < i; ++j) WEFT_CHECK(!given[j].is_same(p), "{}: parameter {} appears twice", name, i);
     for (size_t g = 0; g < group_count(); ++g)
-      for (const Tensor& other : params(g)) WEFT_CHECK(!other.is_same(p), "{}: parameter {} is in another group already", name, i);
+      for (const Tensor& other : params(g))
+        WEFT_CHECK(!other.is_same(p), "{}: parameter {} is in another group already", name, i);
   }
 }
 
@@ -57,12 +58,15 @@ Tensor loaded(const Value& v, const Tensor& p, const std::string& name) {
 }
 
 const Value::List& check_groups(const Value& state, const std::vector<size_t>& sizes) {
-  WEFT_CHECK(state.is_dict() && state.contains("state") && state.contains("param_groups"), "load_state_dict: needs the keys state and param_groups");
+  WEFT_CHECK(state.is_dict() && state.contains("state") && state.contains("param_groups"),
+             "load_state_dict: needs the keys state and param_groups");
   const auto& list = state.at("param_groups").as_list("param_groups");
-  WEFT_CHECK(list.size() == sizes.size(), "load_state_dict: {} parameter groups saved, the optimizer has {}", list.size(), sizes.size());
+  WEFT_CHECK(list.size() == sizes.size(), "load_state_dict: {} parameter groups saved, the optimizer has {}",
+             list.size(), sizes.size());
   for (size_t g = 0; g < sizes.size(); ++g) {
     size_t saved = list[g].at("params").as_list("params").size();
-    WEFT_CHECK(saved == sizes[g], "load_state_dict: group {} was saved with {} parameters, the optimizer has {}", g, saved, sizes[g]);
+    WEFT_CHECK(saved == sizes[g], "load_state_dict: group {} was saved with {} parameters, the optimizer has {}", g,
+               saved, sizes[g]);
   }
   return list;
 }

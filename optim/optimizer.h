@@ -29,7 +29,8 @@ class Optimizer {
 
   /// {"state": {index: {...}}, "param_groups": [{..., "params": [index, ...]}]} as PyTorch's, which loads it.
   virtual Value state_dict() const = 0;
-  /// Restores a state_dict(), ours or PyTorch's, into the same parameters; weft::Error when groups or shapes do not match.
+  /// Restores a state_dict(), ours or PyTorch's, into the same parameters; weft::Error when groups or shapes do not
+  /// match.
   virtual void load_state_dict(const Value& state) = 0;
 
  protected:
@@ -66,7 +67,8 @@ Tensor zeros_beside(const Tensor& p);
 /// A loaded state tensor, converted to p's dtype and layout.
 Tensor loaded(const Value& v, const Tensor& p, const std::string& name);
 
-/// The frame of state_dict(): `group_dict(g)` gives the options, `state_dict_of(g, i)` the state of parameter i (empty: none).
+/// The frame of state_dict(): `group_dict(g)` gives the options, `state_dict_of(g, i)` the state of parameter i (empty:
+/// none).
 template <class Groups, class F, class G>
 Value save_groups(const Groups& groups, F group_dict, G state_of) {
   Value::Dict state;

@@ -5,8 +5,8 @@
 
 namespace weft::optim {
 
-/// Sets the learning rates of an optimizer's groups step by step. The rates the groups had when the scheduler was made are the base;
-/// making it sets those of step 0. step() goes on by one.
+/// Sets the learning rates of an optimizer's groups step by step. The rates the groups had when the scheduler was made
+/// are the base; making it sets those of step 0. step() goes on by one.
 class Scheduler {
  public:
   explicit Scheduler(Optimizer& optimizer);

@@ -9,7 +9,8 @@ void SGD::add_param_group(std::vector<Tensor> params, const SGDOptions& o) {
   WEFT_CHECK(o.lr >= 0, "SGD: lr must not be negative, got {}", o.lr);
   WEFT_CHECK(o.momentum >= 0, "SGD: momentum must not be negative, got {}", o.momentum);
   WEFT_CHECK(o.weight_decay >= 0, "SGD: weight_decay must not be negative, got {}", o.weight_decay);
-  WEFT_CHECK(!o.nesterov || (o.momentum > 0 && o.dampening == 0), "SGD: nesterov needs a momentum and no dampening, got {} and {}", o.momentum, o.dampening);
+  WEFT_CHECK(!o.nesterov || (o.momentum > 0 && o.dampening == 0),
+             "SGD: nesterov needs a momentum and no dampening, got {} and {}", o.momentum, o.dampening);
   check_params(params, "SGD");
   size_t n = params.size();
   groups_.push_back({std::move(params), o, std::vector<Tensor>(n)});
@@ -32,7 +33,9 @@ void SGD::step() {
         if (first) g.state[i] = empty_like(g.params[i].detach());
         tensors.push_back(g.state[i]);
       }
-      if (!tensors.empty()) optimizer_step(SgdStepOp::record, tensors, SgdStepOp::Attrs{o.lr, o.momentum, o.dampening, o.weight_decay, o.nesterov, o.maximize, first});
+      if (!tensors.empty())
+        optimizer_step(SgdStepOp::record, tensors,
+                       SgdStepOp::Attrs{o.lr, o.momentum, o.dampening, o.weight_decay, o.nesterov, o.maximize, first});
       if (o.momentum == 0) break;
     }
   }
@@ -42,10 +45,19 @@ Value SGD::state_dict() const {
   return detail::save_groups(
       groups_,
       [](const SGDOptions& o) {
-        return Value::Dict{{"lr", o.lr},           {"momentum", o.momentum}, {"dampening", o.dampening}, {"weight_decay", o.weight_decay}, {"nesterov", o.nesterov},
-                           {"maximize", o.maximize}, {"foreach", Value()},     {"differentiable", false},  {"fused", Value()}};
+        return Value::Dict{{"lr", o.lr},
+                           {"momentum", o.momentum},
+                           {"dampening", o.dampening},
+                           {"weight_decay", o.weight_decay},
+                           {"nesterov", o.nesterov},
+                           {"maximize", o.maximize},
+                           {"foreach", Value()},
+                           {"differentiable", false},
+                           {"fused", Value()}};
       },
-      [](const Group& g, size_t i) { return g.state[i].defined() ? Value::Dict{{"momentum_buffer", g.state[i]}} : Value::Dict(); });
+      [](const Group& g, size_t i) {
+        return g.state[i].defined() ? Value::Dict{{"momentum_buffer", g.state[i]}} : Value::Dict();
+      });
 }
 
 void SGD::load_state_dict(const Value& state) {

@@ -12,11 +12,13 @@ struct SGDOptions {
   bool maximize = false;
 };
 
-/// Stochastic gradient descent (torch.optim.SGD). Errors: negative lr, momentum or weight_decay; nesterov without momentum or with
-/// dampening.
+/// Stochastic gradient descent (torch.optim.SGD). Errors: negative lr, momentum or weight_decay; nesterov without
+/// momentum or with dampening.
 class SGD : public OptimizerOf<SGDOptions, Tensor> {
  public:
-  explicit SGD(std::vector<Tensor> params, const SGDOptions& options = {}) { add_param_group(std::move(params), options); }
+  explicit SGD(std::vector<Tensor> params, const SGDOptions& options = {}) {
+    add_param_group(std::move(params), options);
+  }
   void add_param_group(std::vector<Tensor> params, const SGDOptions& options);
   void step() override;
   Value state_dict() const override;

@@ -4,7 +4,8 @@
 
 namespace weft::rules {
 
-// The old self no longer matters; src receives the whole gradient (summed and cast to its shape and dtype by the engine).
+// The old self no longer matters; src receives the whole gradient (summed and cast to its shape and dtype by the
+// engine).
 void copy(Node& n, const Tensor* g, Tensor* gin) {
   if (!g[0].defined()) return;
   if (n.needs(0)) gin[0] = zeros_like(g[0]);

@@ -21,7 +21,8 @@ void slice(Node& n, const Tensor* g, Tensor* gin) {
   if (!g[0].defined()) return;
   const auto& a = n.attrs<SliceOp::Attrs>();
   Tensor whole = zeros(a.input_sizes, {.dtype = g[0].dtype(), .device = g[0].device()});
-  Tensor part = a.drop ? whole.select(a.dim, a.start) : whole.slice(a.dim, a.start, a.start + a.length * a.step, a.step);
+  Tensor part =
+      a.drop ? whole.select(a.dim, a.start) : whole.slice(a.dim, a.start, a.start + a.length * a.step, a.step);
   part.copy_(g[0]);
   gin[0] = whole;
 }
@@ -46,7 +47,8 @@ Tensor places(const Dims& sizes, const Dims& strides, int64_t offset) {
 }
 }  // namespace
 
-// Every place in memory sums the gradients of the elements that show it; an input that shows a place k times takes 1/k each.
+// Every place in memory sums the gradients of the elements that show it; an input that shows a place k times takes 1/k
+// each.
 void as_strided(Node& n, const Tensor* g, Tensor* gin) {
   if (!g[0].defined()) return;
   const auto& a = n.attrs<AsStridedOp::Attrs>();
@@ -61,7 +63,8 @@ void as_strided(Node& n, const Tensor* g, Tensor* gin) {
   memory = memory.index_add(0, places(a.sizes, a.strides, a.offset - low), g[0].reshape({-1}));
   Tensor from = places(a.input_sizes, a.input_strides, a.input_offset - low);
   if (detail::overlaps_itself(a.input_sizes, a.input_strides)) {
-    Tensor count = zeros({high - low + 1}, {.dtype = g[0].dtype()}).index_add(0, from, ones(from.sizes(), {.dtype = g[0].dtype()}));
+    Tensor count = zeros({high - low + 1}, {.dtype = g[0].dtype()})
+                       .index_add(0, from, ones(from.sizes(), {.dtype = g[0].dtype()}));
     memory = memory.div(count.clamp_min(1));
   }
   gin[0] = memory.index_select(0, from).view(a.input_sizes);

@@ -14,14 +14,16 @@ namespace {
 
 Dims strides_for(const Tensor& t, MemoryFormat format) {
   switch (format) {
-    case MemoryFormat::contiguous: return contiguous_strides(t.sizes());
+    case MemoryFormat::contiguous:
+      return contiguous_strides(t.sizes());
     case MemoryFormat::channels_last:
       WEFT_CHECK(t.dim() == 4, "memory_format channels_last: needs 4 dimensions, got {}", t);
       return channels_last_strides(t.sizes());
     case MemoryFormat::channels_last_3d:
       WEFT_CHECK(t.dim() == 5, "memory_format channels_last_3d: needs 5 dimensions, got {}", t);
       return channels_last_strides(t.sizes());
-    case MemoryFormat::preserve: break;
+    case MemoryFormat::preserve:
+      break;
   }
   return detail::is_dense(t.sizes(), t.strides()) ? t.strides() : contiguous_strides(t.sizes());
 }
@@ -52,13 +54,16 @@ Tensor Tensor::to(Device d, DType t) const {
 }
 Tensor Tensor::to(MemoryFormat format) const {
   // By strides, not is_contiguous(): with one channel both formats are, and only the strides say which is meant.
-  return format == MemoryFormat::preserve || detail::suggest_memory_format(*this) == format ? *this : to_copy(*this, dtype(), format);
+  return format == MemoryFormat::preserve || detail::suggest_memory_format(*this) == format
+             ? *this
+             : to_copy(*this, dtype(), format);
 }
 Tensor Tensor::type_as(const Tensor& o) const { return to(o.device(), o.dtype()); }
 
 Tensor& Tensor::copy_(const Tensor& src) {
   WEFT_CHECK(src.defined(), "copy_: src is an undefined tensor");
-  WEFT_CHECK(broadcast_shapes(sizes(), src.sizes(), "copy_") == sizes(), "copy_: src {} does not broadcast to self {}", src, *this);
+  WEFT_CHECK(broadcast_shapes(sizes(), src.sizes(), "copy_") == sizes(), "copy_: src {} does not broadcast to self {}",
+             src, *this);
   if (is_same(src)) return *this;
   const Tensor in[2] = {*this, src};
   dispatch_inplace(CopyOp::record, *this, in, NoAttrs{});
@@ -82,7 +87,8 @@ Tensor& Tensor::resize_(const Dims& sizes) {
   int64_t n = checked_numel(sizes, "resize_");
   size_t bytes = static_cast<size_t>(n + impl_->offset) * itemsize(dtype());
   if (bytes > impl_->storage->bytes) {
-    WEFT_CHECK(impl_->storage->owned, "resize_: foreign memory of {} bytes cannot grow to {}", impl_->storage->bytes, bytes);
+    WEFT_CHECK(impl_->storage->owned, "resize_: foreign memory of {} bytes cannot grow to {}", impl_->storage->bytes,
+               bytes);
     Storage* grown = Storage::allocate(bytes, device());
     Storage::release(impl_->storage);
     impl_->storage = grown;

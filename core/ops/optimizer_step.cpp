@@ -15,7 +15,8 @@ void run(const OpRecord& op, const std::vector<Tensor>& tensors, const A& a, siz
   NoGrad guard;
   for (size_t i = 0; i < tensors.size(); ++i) {
     const Tensor& p = tensors[i - i % stride];
-    WEFT_ASSERT(tensors[i].dtype() == p.dtype() && tensors[i].strides() == p.strides() && detail::is_dense(p.sizes(), p.strides()),
+    WEFT_ASSERT(tensors[i].dtype() == p.dtype() && tensors[i].strides() == p.strides() &&
+                    detail::is_dense(p.sizes(), p.strides()),
                 "{}: {} beside parameter {}", op.name, tensors[i], p);
   }
   detail::dispatch(op, tensors.data(), static_cast<int>(tensors.size()), nullptr, 0, &a, sizeof a);
@@ -25,7 +26,11 @@ void run(const OpRecord& op, const std::vector<Tensor>& tensors, const A& a, siz
 
 }  // namespace
 
-void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, const SgdStepOp::Attrs& a) { run(op, tensors, a, a.momentum != 0 ? 3 : 2); }
-void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, const AdamStepOp::Attrs& a) { run(op, tensors, a, a.amsgrad ? 5 : 4); }
+void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, const SgdStepOp::Attrs& a) {
+  run(op, tensors, a, a.momentum != 0 ? 3 : 2);
+}
+void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, const AdamStepOp::Attrs& a) {
+  run(op, tensors, a, a.amsgrad ? 5 : 4);
+}
 
 }  // namespace weft

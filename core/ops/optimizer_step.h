@@ -1,8 +1,9 @@
 #pragma once
 #include "core/dispatch.h"
 
-// One optimizer update of many tensors in one pass. Inputs come per parameter, `stride` of them each, all of one layout and one
-// floating dtype; arithmetic is f32 for f32, bf16 and f16, f64 for f64. The parameter and its state are changed in place.
+// One optimizer update of many tensors in one pass. Inputs come per parameter, `stride` of them each, all of one layout
+// and one floating dtype; arithmetic is f32 for f32, bf16 and f16, f64 for f64. The parameter and its state are changed
+// in place.
 namespace weft {
 
 /// Inputs per parameter: p, g[, momentum buffer].
@@ -19,7 +20,7 @@ struct SgdStepOp {
 struct AdamStepOp {
   struct Attrs {
     double lr, beta1, beta2, eps, weight_decay;
-    int64_t step;  ///< 1 at the first update
+    int64_t step;    ///< 1 at the first update
     bool decoupled;  ///< AdamW: decay the parameter, not the gradient
     bool amsgrad, maximize;
   };

@@ -76,10 +76,13 @@ Tensor view_of(const Tensor& x, const Dims& sizes, const Dims& strides) {
 
 Tensor Tensor::view(const Dims& sizes) const {
   Dims to = infer_size(sizes, numel(), "view"), strides;
-  WEFT_CHECK(view_strides(*this, to, strides), "view: {} with strides {} cannot be seen as {} without a copy; use reshape()", *this, this->strides(), to);
+  WEFT_CHECK(view_strides(*this, to, strides),
+             "view: {} with strides {} cannot be seen as {} without a copy; use reshape()", *this, this->strides(), to);
   return view_of(*this, to, strides);
 }
-Tensor Tensor::view_as(const Tensor& o) const { return is_same(o) ? view_of(*this, sizes(), strides()) : view(o.sizes()); }
+Tensor Tensor::view_as(const Tensor& o) const {
+  return is_same(o) ? view_of(*this, sizes(), strides()) : view(o.sizes());
+}
 Tensor Tensor::reshape(const Dims& sizes) const {
   Dims to = infer_size(sizes, numel(), "reshape"), strides;
   return view_strides(*this, to, strides) ? view_of(*this, to, strides) : clone(MemoryFormat::contiguous).view(to);
@@ -145,9 +148,13 @@ Tensor Tensor::expand(const Dims& given) const {
   for (int i = to.size() - 1; i >= 0; --i) {
     if (i < lead) WEFT_CHECK(to[i] >= 0, "expand: a new dimension needs a size >= 0, got {}", given);
     int64_t s = i < lead ? 1 : sizes()[i - lead];
-    int64_t step = dim() == 0 ? 0 : i >= lead ? this->strides()[i - lead] : i + 1 < to.size() ? to[i + 1] * strides[i + 1] : 1;
+    int64_t step = dim() == 0          ? 0
+                   : i >= lead         ? this->strides()[i - lead]
+                   : i + 1 < to.size() ? to[i + 1] * strides[i + 1]
+                                       : 1;
     if (to[i] == -1) to[i] = s;
-    WEFT_CHECK(to[i] == s || (s == 1 && to[i] >= 0), "expand: {} does not expand to {}; only sizes of 1 can grow", *this, given);
+    WEFT_CHECK(to[i] == s || (s == 1 && to[i] >= 0), "expand: {} does not expand to {}; only sizes of 1 can grow",
+               *this, given);
     strides[i] = to[i] == s ? step : 0;
   }
   checked_numel(to, "expand");
@@ -216,7 +223,8 @@ Tensor Tensor::select(int64_t d, int64_t index) const {
   Dims to = sizes(), strides = this->strides();
   to.erase(at);
   strides.erase(at);
-  return dispatch_view(SliceOp::record, *this, to, strides, storage_offset() + i * this->strides()[at], SliceOp::Attrs{sizes(), at, i, 1, 1, true});
+  return dispatch_view(SliceOp::record, *this, to, strides, storage_offset() + i * this->strides()[at],
+                       SliceOp::Attrs{sizes(), at, i, 1, 1, true});
 }
 Tensor Tensor::slice(int64_t d, std::optional<int64_t> start, std::optional<int64_t> end, int64_t step) const {
   WEFT_CHECK(dim() > 0, "slice: a 0-dim tensor cannot be sliced");
@@ -229,7 +237,8 @@ Tensor Tensor::slice(int64_t d, std::optional<int64_t> start, std::optional<int6
   Dims to = sizes(), strides = this->strides();
   to[at] = length;
   strides[at] *= step;
-  return dispatch_view(SliceOp::record, *this, to, strides, storage_offset() + a * this->strides()[at], SliceOp::Attrs{sizes(), at, a, step, length, false});
+  return dispatch_view(SliceOp::record, *this, to, strides, storage_offset() + a * this->strides()[at],
+                       SliceOp::Attrs{sizes(), at, a, step, length, false});
 }
 Tensor Tensor::narrow(int64_t d, int64_t start, int64_t length) const {
   WEFT_CHECK(dim() > 0, "narrow: a 0-dim tensor cannot be narrowed");
@@ -264,11 +273,14 @@ Tensor Tensor::as_strided(const Dims& to, const Dims& strides, std::optional<int
   for (int i = 0; i < to.size(); ++i) {
     WEFT_CHECK(strides[i] >= 0, "as_strided: negative stride in {}", strides);
     int64_t step = 0;
-    WEFT_CHECK(!__builtin_mul_overflow(std::max<int64_t>(to[i] - 1, 0), strides[i], &step) && !__builtin_add_overflow(last, step, &last), "as_strided: {} with strides {} overflows", to, strides);
+    WEFT_CHECK(!__builtin_mul_overflow(std::max<int64_t>(to[i] - 1, 0), strides[i], &step) &&
+                   !__builtin_add_overflow(last, step, &last),
+               "as_strided: {} with strides {} overflows", to, strides);
   }
-  WEFT_CHECK(n == 0 || static_cast<size_t>(last) < impl_->storage->bytes / itemsize(dtype()), "as_strided: {} with strides {} and offset {} leaves the memory of {}", to,
-             strides, at, *this);
-  return dispatch_view(AsStridedOp::record, *this, to, strides, at, AsStridedOp::Attrs{sizes(), this->strides(), storage_offset(), to, strides, at});
+  WEFT_CHECK(n == 0 || static_cast<size_t>(last) < impl_->storage->bytes / itemsize(dtype()),
+             "as_strided: {} with strides {} and offset {} leaves the memory of {}", to, strides, at, *this);
+  return dispatch_view(AsStridedOp::record, *this, to, strides, at,
+                       AsStridedOp::Attrs{sizes(), this->strides(), storage_offset(), to, strides, at});
 }
 Tensor Tensor::unfold(int64_t d, int64_t size, int64_t step) const {
   int at = wrap_dim(d, dim(), "unfold");
@@ -283,7 +295,8 @@ Tensor Tensor::unfold(int64_t d, int64_t size, int64_t step) const {
   }
   to.push_back(size);
   strides.push_back(s);
-  return dispatch_view(UnfoldOp::record, *this, to, strides, storage_offset(), UnfoldOp::Attrs{sizes(), at, size, step});
+  return dispatch_view(UnfoldOp::record, *this, to, strides, storage_offset(),
+                       UnfoldOp::Attrs{sizes(), at, size, step});
 }
 
 std::vector<Tensor> Tensor::split(int64_t size, int64_t d) const {
@@ -351,7 +364,9 @@ std::vector<Tensor> broadcast_tensors(const std::vector<Tensor>& tensors) {
   return out;
 }
 std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t dim) { return x.split(size, dim); }
-std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t dim) { return x.split(sizes, dim); }
+std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t dim) {
+  return x.split(sizes, dim);
+}
 std::vector<Tensor> chunk(const Tensor& x, int64_t chunks, int64_t dim) { return x.chunk(chunks, dim); }
 std::vector<Tensor> unbind(const Tensor& x, int64_t dim) { return x.unbind(dim); }
 

@@ -5,10 +5,11 @@
 namespace weft::schema {
 namespace {
 
-// Which arguments PyTorch takes as plain numbers: of comparisons the second; of these ops none, or the second alone; else any
-// but all.
+// Which arguments PyTorch takes as plain numbers: of comparisons the second; of these ops none, or the second alone;
+// else any but all.
 bool takes_number(const PointwiseInfo& op, int i) {
-  for (std::string_view name : {"atan2", "fmax", "fmin", "maximum", "minimum", "hypot", "logaddexp", "logaddexp2", "heaviside", "gcd"})
+  for (std::string_view name :
+       {"atan2", "fmax", "fmin", "maximum", "minimum", "hypot", "logaddexp", "logaddexp2", "heaviside", "gcd"})
     if (name == op.name) return false;
   for (std::string_view name : {"fmod", "clamp_min", "clamp_max", "copysign"})
     if (name == op.name) return i == 1;
@@ -46,9 +47,12 @@ Value inplace_row(const Args& a) {
 // The rows without options, derived from the table.
 std::vector<OpSchema> pointwise() {
   std::vector<OpSchema> rows;
-#define WEFT_UNARY(Record, name) rows.push_back({#name, "input", &call_row<pointwise_ops::name>, &inplace_row<pointwise_ops::name>});
-#define WEFT_BINARY(Record, name) rows.push_back({#name, "input, other", &call_row<pointwise_ops::name>, &inplace_row<pointwise_ops::name>});
-#define WEFT_TERNARY(Record, name) rows.push_back({#name, "input, end, weight", &call_row<pointwise_ops::name>, &inplace_row<pointwise_ops::name>});
+#define WEFT_UNARY(Record, name) \
+  rows.push_back({#name, "input", &call_row<pointwise_ops::name>, &inplace_row<pointwise_ops::name>});
+#define WEFT_BINARY(Record, name) \
+  rows.push_back({#name, "input, other", &call_row<pointwise_ops::name>, &inplace_row<pointwise_ops::name>});
+#define WEFT_TERNARY(Record, name) \
+  rows.push_back({#name, "input, end, weight", &call_row<pointwise_ops::name>, &inplace_row<pointwise_ops::name>});
 #define WEFT_POINTWISE(Record, name)
 #include "core/ops/pointwise.def"
 #undef WEFT_UNARY
@@ -69,16 +73,23 @@ Rounding rounding(const Args& a, size_t i) {
 }
 
 const OpSchema kRows[] = {
-    {"add", "input, other, *, alpha=1", [](const Args& a) -> Value { return add(a.operand(0), a.operand(1), a.scalar(2)); },
+    {"add", "input, other, *, alpha=1",
+     [](const Args& a) -> Value { return add(a.operand(0), a.operand(1), a.scalar(2)); },
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).add_(a.operand(1), a.scalar(2)); }},
-    {"sub", "input, other, *, alpha=1", [](const Args& a) -> Value { return sub(a.operand(0), a.operand(1), a.scalar(2)); },
+    {"sub", "input, other, *, alpha=1",
+     [](const Args& a) -> Value { return sub(a.operand(0), a.operand(1), a.scalar(2)); },
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).sub_(a.operand(1), a.scalar(2)); }},
-    {"rsub", "input, other, *, alpha=1", [](const Args& a) -> Value { return rsub(a.tensor(0), a.operand(1), a.scalar(2)); }},
-    {"div", "input, other, *, rounding_mode=None", [](const Args& a) -> Value { return div(a.operand(0), a.operand(1), rounding(a, 2)); },
+    {"rsub", "input, other, *, alpha=1",
+     [](const Args& a) -> Value { return rsub(a.tensor(0), a.operand(1), a.scalar(2)); }},
+    {"div", "input, other, *, rounding_mode=None",
+     [](const Args& a) -> Value { return div(a.operand(0), a.operand(1), rounding(a, 2)); },
      [](const Args& a) -> Value {
        Tensor self = a.tensor(0), other = a.operand(1);
        Rounding r = rounding(a, 2);
-       return pointwise_(r == Rounding::none ? pointwise_ops::div : r == Rounding::floor ? pointwise_ops::div_floor : pointwise_ops::div_trunc, self, &other);
+       return pointwise_(r == Rounding::none    ? pointwise_ops::div
+                         : r == Rounding::floor ? pointwise_ops::div_floor
+                                                : pointwise_ops::div_trunc,
+                         self, &other);
      }},
     {"floor_divide", "input, other", [](const Args& a) -> Value { return floor_divide(a.operand(0), a.operand(1)); },
      [](const Args& a) -> Value {
@@ -86,23 +97,33 @@ const OpSchema kRows[] = {
        return pointwise_(pointwise_ops::div_floor, self, &other);
      }},
     {"round", "input, *, decimals=0", [](const Args& a) -> Value { return round(a.tensor(0), a.integer(1)); }},
-    {"where", "condition, input, other", [](const Args& a) -> Value { return where(a.tensor(0), a.operand(1), a.operand(2)); }},
-    {"masked_fill", "input, mask, value", [](const Args& a) -> Value { return a.is_tensor(2) ? masked_fill(a.tensor(0), a.tensor(1), a.tensor(2)) : masked_fill(a.tensor(0), a.tensor(1), a.scalar(2)); },
+    {"where", "condition, input, other",
+     [](const Args& a) -> Value { return where(a.tensor(0), a.operand(1), a.operand(2)); }},
+    {"masked_fill", "input, mask, value",
+     [](const Args& a) -> Value {
+       return a.is_tensor(2) ? masked_fill(a.tensor(0), a.tensor(1), a.tensor(2))
+                             : masked_fill(a.tensor(0), a.tensor(1), a.scalar(2));
+     },
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).masked_fill_(a.tensor(1), a.scalar(2)); }},
     {"clamp", "input, min=None, max=None",
      [](const Args& a) -> Value {
-       if (a.is_tensor(1) || a.is_tensor(2)) return clamp(a.tensor(0), a.none(1) ? Tensor() : a.operand(1), a.none(2) ? Tensor() : a.operand(2));
+       if (a.is_tensor(1) || a.is_tensor(2))
+         return clamp(a.tensor(0), a.none(1) ? Tensor() : a.operand(1), a.none(2) ? Tensor() : a.operand(2));
        return clamp(a.tensor(0), a.optional_scalar(1), a.optional_scalar(2));
      }},
     {"lerp", "input, end, weight", [](const Args& a) -> Value { return lerp(a.tensor(0), a.tensor(1), a.operand(2)); }},
-    {"addcmul", "input, tensor1, tensor2, *, value=1", [](const Args& a) -> Value { return addcmul(a.tensor(0), a.operand(1), a.operand(2), a.scalar(3)); },
+    {"addcmul", "input, tensor1, tensor2, *, value=1",
+     [](const Args& a) -> Value { return addcmul(a.tensor(0), a.operand(1), a.operand(2), a.scalar(3)); },
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).addcmul_(a.operand(1), a.operand(2), a.scalar(3)); }},
-    {"addcdiv", "input, tensor1, tensor2, *, value=1", [](const Args& a) -> Value { return addcdiv(a.tensor(0), a.operand(1), a.operand(2), a.scalar(3)); },
+    {"addcdiv", "input, tensor1, tensor2, *, value=1",
+     [](const Args& a) -> Value { return addcdiv(a.tensor(0), a.operand(1), a.operand(2), a.scalar(3)); },
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).addcdiv_(a.operand(1), a.operand(2), a.scalar(3)); }},
     {"positive", "input", [](const Args& a) -> Value { return positive(a.tensor(0)); }},
     {"bitwise_not", "input", [](const Args& a) -> Value { return bitwise_not(a.tensor(0)); }},
     {"nan_to_num", "input, nan=None, posinf=None, neginf=None",
-     [](const Args& a) -> Value { return nan_to_num(a.tensor(0), a.optional_real(1), a.optional_real(2), a.optional_real(3)); },
+     [](const Args& a) -> Value {
+       return nan_to_num(a.tensor(0), a.optional_real(1), a.optional_real(2), a.optional_real(3));
+     },
      [](const Args& a) -> Value {
        Tensor self = a.tensor(0);
        if (!is_floating(self.dtype())) return self;
@@ -114,18 +135,23 @@ const OpSchema kRows[] = {
      [](const Args& a) -> Value { return allclose(a.tensor(0), a.tensor(1), a.real(2), a.real(3), a.flag(4)); }},
     {"equal", "input, other", [](const Args& a) -> Value { return equal(a.tensor(0), a.tensor(1)); }},
     {"logit", "input, eps=None", [](const Args& a) -> Value { return logit(a.tensor(0), a.optional_real(1)); }},
-    {"gelu", "input, *, approximate='none'", [](const Args& a) -> Value { return gelu(a.tensor(0), {.approximate = a.text(1)}); }},
-    {"leaky_relu", "input, negative_slope=0.01", [](const Args& a) -> Value { return leaky_relu(a.tensor(0), a.real(1)); }},
+    {"gelu", "input, *, approximate='none'",
+     [](const Args& a) -> Value { return gelu(a.tensor(0), {.approximate = a.text(1)}); }},
+    {"leaky_relu", "input, negative_slope=0.01",
+     [](const Args& a) -> Value { return leaky_relu(a.tensor(0), a.real(1)); }},
     {"prelu", "input, weight", [](const Args& a) -> Value { return prelu(a.tensor(0), a.tensor(1)); }},
-    {"threshold", "input, threshold, value", [](const Args& a) -> Value { return threshold(a.tensor(0), a.scalar(1), a.scalar(2)); }},
-    {"hardtanh", "input, min_val=-1.0, max_val=1.0", [](const Args& a) -> Value { return hardtanh(a.tensor(0), a.scalar(1), a.scalar(2)); }},
+    {"threshold", "input, threshold, value",
+     [](const Args& a) -> Value { return threshold(a.tensor(0), a.scalar(1), a.scalar(2)); }},
+    {"hardtanh", "input, min_val=-1.0, max_val=1.0",
+     [](const Args& a) -> Value { return hardtanh(a.tensor(0), a.scalar(1), a.scalar(2)); }},
     {"relu6", "input", [](const Args& a) -> Value { return relu6(a.tensor(0)); }},
     {"hardshrink", "input, lambd=0.5", [](const Args& a) -> Value { return hardshrink(a.tensor(0), a.real(1)); }},
     {"softshrink", "input, lambd=0.5", [](const Args& a) -> Value { return softshrink(a.tensor(0), a.real(1)); }},
     {"elu", "input, alpha=1.0", [](const Args& a) -> Value { return elu(a.tensor(0), a.real(1)); }},
     {"celu", "input, alpha=1.0", [](const Args& a) -> Value { return celu(a.tensor(0), a.real(1)); }},
     {"selu", "input", [](const Args& a) -> Value { return selu(a.tensor(0)); }},
-    {"softplus", "input, beta=1.0, threshold=20.0", [](const Args& a) -> Value { return softplus(a.tensor(0), a.real(1), a.real(2)); }},
+    {"softplus", "input, beta=1.0, threshold=20.0",
+     [](const Args& a) -> Value { return softplus(a.tensor(0), a.real(1), a.real(2)); }},
     {"promote_types", "type1, type2", [](const Args& a) -> Value { return promote_types(*a.dtype(0), *a.dtype(1)); }},
     {"result_type", "tensor1, tensor2", [](const Args& a) -> Value { return result_type(a.operand(0), a.operand(1)); }},
     {"can_cast", "from_, to", [](const Args& a) -> Value { return category(*a.dtype(0)) <= category(*a.dtype(1)); }},
@@ -137,7 +163,8 @@ std::span<const OpSchema> pointwise_options() { return kRows; }
 
 std::vector<std::span<const OpSchema>> all() {
   static const std::vector<OpSchema> rows = pointwise();
-  return {pointwise_options(), rows, creation(), views(), reductions(), norms(), losses(), indexing(), linear_algebra(), random(), images()};
+  return {pointwise_options(), rows,     creation(), views(), reductions(), norms(), losses(), indexing(),
+          linear_algebra(),    random(), images()};
 }
 
 }  // namespace weft::schema

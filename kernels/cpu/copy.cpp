@@ -45,7 +45,8 @@ bool overlap(const Tensor& a, const Tensor& b) { return a.shares_storage_with(b)
 void copy(const OpCall& c) {
   const Tensor& src = c.in[c.n_in - 1];
   const Tensor& dst = c.out[0];
-  if (overlap(dst, src) && !(dst.data_ptr() == src.data_ptr() && dst.strides() == src.strides() && dst.dtype() == src.dtype())) {
+  if (overlap(dst, src) &&
+      !(dst.data_ptr() == src.data_ptr() && dst.strides() == src.strides() && dst.dtype() == src.dtype())) {
     Tensor stable = detail::allocate(src.sizes(), src.dtype(), src.device());
     copy_any(stable, src);
     copy_any(dst, stable);
@@ -59,7 +60,8 @@ void fill(const OpCall& c) {
   const Scalar& v = c.as<FillOp::Attrs>().value;
   if (out.impl()->contiguous && !v.truth() && !(v.is_floating() && __builtin_signbit(v.f64()))) {
     char* d = static_cast<char*>(out.data_ptr());
-    parallel_for(static_cast<int64_t>(out.nbytes()), kGrain * 8, [&](int64_t begin, int64_t end) { std::memset(d + begin, 0, static_cast<size_t>(end - begin)); });
+    parallel_for(static_cast<int64_t>(out.nbytes()), kGrain * 8,
+                 [&](int64_t begin, int64_t end) { std::memset(d + begin, 0, static_cast<size_t>(end - begin)); });
     return;
   }
   alignas(8) char one[8];
@@ -79,7 +81,8 @@ void fill(const OpCall& c) {
   char* d = static_cast<char*>(out.data_ptr());
   parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
     Cursor at(shape.sizes, shape.strides[0], begin);
-    at.take(end - begin, [&](int64_t offset, int64_t stride, int64_t count) { same(d + offset * w, stride, one, 0, count); });
+    at.take(end - begin,
+            [&](int64_t offset, int64_t stride, int64_t count) { same(d + offset * w, stride, one, 0, count); });
   });
 }
 

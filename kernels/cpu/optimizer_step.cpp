@@ -32,10 +32,12 @@ void update_tensor(const Tensor* in, int stride, int64_t begin, int64_t n, Updat
   for (int k = 0; k < stride; ++k) pointers[k] = tiles[k];
   for (int64_t i = 0; i < n; i += kTile) {
     int64_t m = std::min(kTile, n - i);
-    for (int k = 0; k < stride; ++k) converter(compute, dtype)(tiles[k], 1, static_cast<const char*>(in[k].data_ptr()) + (begin + i) * width, 1, m);
+    for (int k = 0; k < stride; ++k)
+      converter(compute, dtype)(tiles[k], 1, static_cast<const char*>(in[k].data_ptr()) + (begin + i) * width, 1, m);
     update(pointers, m, attrs);
     for (int k = 0; k < stride; ++k)
-      if (k != 1) converter(dtype, compute)(static_cast<char*>(in[k].data_ptr()) + (begin + i) * width, 1, tiles[k], 1, m);
+      if (k != 1)
+        converter(dtype, compute)(static_cast<char*>(in[k].data_ptr()) + (begin + i) * width, 1, tiles[k], 1, m);
   }
 }
 
@@ -43,8 +45,10 @@ void update_all(const OpCall& c, int stride, Update<float> f32, Update<double> f
   const int count = c.n_in / stride;
   auto one = [&](int i, int64_t begin, int64_t n) {
     const Tensor* in = c.in + i * stride;
-    if (in[0].dtype() == DType::f64) update_tensor<double>(in, stride, begin, n, f64, attrs);
-    else update_tensor<float>(in, stride, begin, n, f32, attrs);
+    if (in[0].dtype() == DType::f64)
+      update_tensor<double>(in, stride, begin, n, f64, attrs);
+    else
+      update_tensor<float>(in, stride, begin, n, f32, attrs);
   };
   int64_t total = 0;
   for (int i = 0; i < count; ++i) total += c.in[i * stride].numel();
@@ -83,7 +87,8 @@ void sgd_update(T* const* x, int64_t n, const void* attrs) {
   }
   T* __restrict buffer = x[2];
   const T keep = a.first ? T(0) : static_cast<T>(a.momentum), take = a.first ? T(1) : static_cast<T>(1 - a.dampening);
-  const T momentum = static_cast<T>(a.momentum), straight = a.nesterov ? T(1) : T(0), scale = a.nesterov ? momentum : T(1);
+  const T momentum = static_cast<T>(a.momentum), straight = a.nesterov ? T(1) : T(0),
+          scale = a.nesterov ? momentum : T(1);
   for (int64_t i = 0; i < n; ++i) {
     T gradient = sign * g[i] + decay * p[i];
     T b = keep == T(0) ? take * gradient : keep * buffer[i] + take * gradient;
@@ -95,10 +100,13 @@ void sgd_update(T* const* x, int64_t n, const void* attrs) {
 template <class T>
 void adam_update(T* const* x, int64_t n, const void* attrs) {
   const auto& a = *static_cast<const AdamStepOp::Attrs*>(attrs);
-  const double bias1 = 1 - std::pow(a.beta1, static_cast<double>(a.step)), bias2 = 1 - std::pow(a.beta2, static_cast<double>(a.step));
-  const T step_size = static_cast<T>(a.lr / bias1), bias2_root = static_cast<T>(std::sqrt(bias2)), eps = static_cast<T>(a.eps);
+  const double bias1 = 1 - std::pow(a.beta1, static_cast<double>(a.step)),
+               bias2 = 1 - std::pow(a.beta2, static_cast<double>(a.step));
+  const T step_size = static_cast<T>(a.lr / bias1), bias2_root = static_cast<T>(std::sqrt(bias2)),
+          eps = static_cast<T>(a.eps);
   const T take1 = static_cast<T>(1 - a.beta1), keep2 = static_cast<T>(a.beta2), take2 = static_cast<T>(1 - a.beta2);
-  const T shrink = a.decoupled ? static_cast<T>(1 - a.lr * a.weight_decay) : T(1), decay = a.decoupled ? T(0) : static_cast<T>(a.weight_decay);
+  const T shrink = a.decoupled ? static_cast<T>(1 - a.lr * a.weight_decay) : T(1),
+          decay = a.decoupled ? T(0) : static_cast<T>(a.weight_decay);
   const T sign = a.maximize ? T(-1) : T(1);
   T* __restrict p = x[0];
   const T* __restrict g = x[1];
@@ -133,6 +141,8 @@ void adam_update(T* const* x, int64_t n, const void* attrs) {
 void sgd_step(const OpCall& c) {
   update_all(c, c.as<SgdStepOp::Attrs>().momentum != 0 ? 3 : 2, &sgd_update<float>, &sgd_update<double>, c.attrs);
 }
-void adam_step(const OpCall& c) { update_all(c, c.as<AdamStepOp::Attrs>().amsgrad ? 5 : 4, &adam_update<float>, &adam_update<double>, c.attrs); }
+void adam_step(const OpCall& c) {
+  update_all(c, c.as<AdamStepOp::Attrs>().amsgrad ? 5 : 4, &adam_update<float>, &adam_update<double>, c.attrs);
+}
 
 }  // namespace weft::cpu

@@ -15,9 +15,9 @@ constexpr int kMaxOperands = 6;
 struct Plan {
   LoopFn loop;
   const Scalar* params;
-  int n;                         // inputs
-  DType compute;                 // what the loop reads
-  DType computed;                // what the loop writes
+  int n;           // inputs
+  DType compute;   // what the loop reads
+  DType computed;  // what the loop writes
   bool truth;
   const Tensor* out;
   const Tensor* in;
@@ -72,8 +72,10 @@ void run_tiles(const Plan& p, const StridedLoop<kMaxOperands>& shape, int64_t be
   for (int64_t i = begin; i < end; i += kTile) {
     int64_t n = std::min(kTile, end - i);
     for (int k = 0; k < p.n; ++k) {
-      if (way[k] == Way::direct) in[k] = static_cast<const char*>(p.in[k].data_ptr()) + i * width;
-      else if (way[k] == Way::staged) load(p, p.in[k], *cursor[k], tiles[k], n);
+      if (way[k] == Way::direct)
+        in[k] = static_cast<const char*>(p.in[k].data_ptr()) + i * width;
+      else if (way[k] == Way::staged)
+        load(p, p.in[k], *cursor[k], tiles[k], n);
     }
     if (out_direct) {
       p.loop(out_base + i * out_item, in, p.params, n);
@@ -90,7 +92,8 @@ void run_tiles(const Plan& p, const StridedLoop<kMaxOperands>& shape, int64_t be
 
 }  // namespace
 
-void run_pointwise(const Loops& loops, DType compute, bool truth, const Tensor& out, const Tensor* in, int n, const Scalar* params) {
+void run_pointwise(const Loops& loops, DType compute, bool truth, const Tensor& out, const Tensor* in, int n,
+                   const Scalar* params) {
   LoopFn loop = compute == DType::f32 ? loops.f32 : compute == DType::f64 ? loops.f64 : loops.i64;
   WEFT_ASSERT(loop != nullptr && n < kMaxOperands, "pointwise: no loop for {}", compute);
   const int64_t numel = out.numel();
@@ -100,7 +103,8 @@ void run_pointwise(const Loops& loops, DType compute, bool truth, const Tensor& 
   // Everything contiguous, of the output's shape and already in the compute type: straight loops over memory.
   bool straight = !truth && out.dtype() == computed && out.impl()->contiguous;
   for (int k = 0; k < n && straight; ++k)
-    straight = in[k].dtype() == compute && in[k].impl()->contiguous && in[k].numel() == numel && (numel == 1 || in[k].sizes() == out.sizes());
+    straight = in[k].dtype() == compute && in[k].impl()->contiguous && in[k].numel() == numel &&
+               (numel == 1 || in[k].sizes() == out.sizes());
   if (straight) {
     const int64_t width = static_cast<int64_t>(itemsize(compute)), out_width = static_cast<int64_t>(itemsize(computed));
     auto piece = [&](int64_t begin, int64_t end) {
@@ -108,8 +112,10 @@ void run_pointwise(const Loops& loops, DType compute, bool truth, const Tensor& 
       for (int k = 0; k < n; ++k) x[k] = static_cast<const char*>(in[k].data_ptr()) + begin * width;
       loop(static_cast<char*>(out.data_ptr()) + begin * out_width, x, params, end - begin);
     };
-    if (numel <= kGrain) piece(0, numel);
-    else parallel_for(numel, kGrain, piece);
+    if (numel <= kGrain)
+      piece(0, numel);
+    else
+      parallel_for(numel, kGrain, piece);
     return;
   }
 

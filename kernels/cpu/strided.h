@@ -6,8 +6,8 @@
 
 namespace weft::cpu {
 
-/// Walks up to N operands of one broadcast shape in the memory order of operand 0. Sizes of 1 are dropped and dimensions that
-/// are contiguous for every operand are merged, so that the last dimension is as long as possible.
+/// Walks up to N operands of one broadcast shape in the memory order of operand 0. Sizes of 1 are dropped and
+/// dimensions that are contiguous for every operand are merged, so that the last dimension is as long as possible.
 template <int N>
 struct StridedLoop {
   Dims sizes;
@@ -27,7 +27,8 @@ struct StridedLoop {
     int shift = shape.size() - lead.size();
     auto lead_stride = [&](int d) { return d < shift ? int64_t{0} : lead[d - shift]; };
     for (int i = 1; i < nd; ++i)
-      for (int j = i; j > 0 && lead_stride(order[j]) > lead_stride(order[j - 1]) && lead_stride(order[j - 1]) != 0; --j) std::swap(order[j], order[j - 1]);
+      for (int j = i; j > 0 && lead_stride(order[j]) > lead_stride(order[j - 1]) && lead_stride(order[j - 1]) != 0; --j)
+        std::swap(order[j], order[j - 1]);
     for (int i = 0; i < nd; ++i) {
       int d = order[i];
       int64_t step[N];

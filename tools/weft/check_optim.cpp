@@ -49,22 +49,29 @@ std::vector<Tensor> of_group(const Params& params, const json& group) {
 }
 
 template <class Optimizer, class F>
-std::unique_ptr<optim::Optimizer> make(const Params& params, const json& c, F options, std::function<void(const json&)>& add) {
+std::unique_ptr<optim::Optimizer> make(const Params& params, const json& c, F options,
+                                       std::function<void(const json&)>& add) {
   std::unique_ptr<Optimizer> made;
   for (const json& group : c.at("groups")) {
-    if (!made) made = std::make_unique<Optimizer>(of_group(params, group), options(merged(c, group)));
-    else made->add_param_group(of_group(params, group), options(merged(c, group)));
+    if (!made)
+      made = std::make_unique<Optimizer>(of_group(params, group), options(merged(c, group)));
+    else
+      made->add_param_group(of_group(params, group), options(merged(c, group)));
   }
   Optimizer* raw = made.get();
-  add = [raw, &params, &c, options](const json& group) { raw->add_param_group(of_group(params, group), options(merged(c, group))); };
+  add = [raw, &params, &c, options](const json& group) {
+    raw->add_param_group(of_group(params, group), options(merged(c, group)));
+  };
   return made;
 }
 
-std::string compare_state(const CaseFile& file, const Value& got, const json& want, const json& c, const std::string& at) {
+std::string compare_state(const CaseFile& file, const Value& got, const json& want, const json& c,
+                          const std::string& at) {
   if (want.is_object() && want.contains("dict")) {
     for (const auto& [key, w] : want["dict"].items()) {
       const Value* v = got.find(key);
-      if (!v && !key.empty() && std::isdigit(static_cast<unsigned char>(key[0]))) v = got.find(static_cast<int64_t>(std::stoll(key)));
+      if (!v && !key.empty() && std::isdigit(static_cast<unsigned char>(key[0])))
+        v = got.find(static_cast<int64_t>(std::stoll(key)));
       if (!v) return at + ": no entry " + key;
       if (std::string s = compare_state(file, *v, w, c, at + "." + key); !s.empty()) return s;
     }
@@ -73,10 +80,13 @@ std::string compare_state(const CaseFile& file, const Value& got, const json& wa
   if (want.is_array()) {
     if (got.size() != want.size()) return at + ": want a list of " + std::to_string(want.size());
     for (size_t i = 0; i < want.size(); ++i)
-      if (std::string s = compare_state(file, got.as_list()[i], want[i], c, at + "[" + std::to_string(i) + "]"); !s.empty()) return s;
+      if (std::string s = compare_state(file, got.as_list()[i], want[i], c, at + "[" + std::to_string(i) + "]");
+          !s.empty())
+        return s;
     return {};
   }
-  if (want.is_number() && got.is_scalar()) return got.as_double() == want.get<double>() ? "" : at + ": is " + got.str(40) + ", want " + want.dump();
+  if (want.is_number() && got.is_scalar())
+    return got.as_double() == want.get<double>() ? "" : at + ": is " + got.str(40) + ", want " + want.dump();
   std::string s = compare(file, got, want, c.at("rtol"), c.at("atol"));
   return s.empty() ? s : at + ": " + s;
 }
@@ -87,16 +97,17 @@ std::string run_steps(const CaseFile& file, const json& c) {
   for (const auto& [name, r] : c.at("params").items()) params[name] = d.tensor(r).set_requires_grad(true);
   std::function<void(const json&)> add;
   const std::string name = c.at("optimizer");
-  std::unique_ptr<optim::Optimizer> o = name == "SGD"    ? make<optim::SGD>(params, c, sgd_options, add)
-                                        : name == "Adam" ? make<optim::Adam>(params, c, adam_options<optim::AdamOptions>, add)
-                                                         : make<optim::AdamW>(params, c, adam_options<optim::AdamWOptions>, add);
+  std::unique_ptr<optim::Optimizer> o = name == "SGD" ? make<optim::SGD>(params, c, sgd_options, add)
+                                        : name == "Adam"
+                                            ? make<optim::Adam>(params, c, adam_options<optim::AdamOptions>, add)
+                                            : make<optim::AdamW>(params, c, adam_options<optim::AdamWOptions>, add);
   if (!c.contains("steps")) return {};
   const int64_t steps = c["steps"];
   std::map<std::string, Tensor> grads;
   for (const auto& [p, r] : c.at("grads").items()) grads[p] = d.tensor(r);
   for (int64_t s = 0; s < steps; ++s) {
     const std::string key = std::to_string(s);
-    if (c.contains("add_group_before_step") && c["add_group_before_step"].contains(key)) 
+    if (c.contains("add_group_before_step") && c["add_group_before_step"].contains(key))
       for (const json& group : c["add_group_before_step"][key]) add(group);
     for (auto& [p, t] : params) {
       bool none = false;
@@ -107,10 +118,12 @@ std::string run_steps(const CaseFile& file, const json& c) {
     o->step();
     for (const auto& [p, r] : c.at("after_step").items()) {
       Tensor want = d.tensor(r).select(0, s);
-      if (std::string e = compare_tensors(params.at(p), want, c.at("rtol"), c.at("atol")); !e.empty()) return "step " + key + ", " + p + ": " + e;
+      if (std::string e = compare_tensors(params.at(p), want, c.at("rtol"), c.at("atol")); !e.empty())
+        return "step " + key + ", " + p + ": " + e;
     }
   }
-  return c.contains("state_dict") ? compare_state(file, o->state_dict(), c["state_dict"], c, "state_dict") : std::string();
+  return c.contains("state_dict") ? compare_state(file, o->state_dict(), c["state_dict"], c, "state_dict")
+                                  : std::string();
 }
 
 }  // namespace
@@ -120,7 +133,8 @@ Outcome run_optim_case(const CaseFile& file, const json& c) {
   if (name != "SGD" && name != "Adam" && name != "AdamW") return {Outcome::Kind::missing, "optim." + name};
   try {
     std::string s = run_steps(file, c);
-    if (c.value("error", false)) return {Outcome::Kind::failed, "no error; PyTorch says: " + c.value("torch_message", "")};
+    if (c.value("error", false))
+      return {Outcome::Kind::failed, "no error; PyTorch says: " + c.value("torch_message", "")};
     return s.empty() ? Outcome() : Outcome{Outcome::Kind::failed, s};
   } catch (const InternalError& e) {
     return {Outcome::Kind::failed, e.what()};

@@ -41,8 +41,11 @@ Run add_info(CLI::App& app) {
       return 0;
     }
     for (const auto& [key, value] : j.items()) {
-      if (key == "cuda") std::printf("%-10s no: %s\n", "cuda", value["reason"].get<std::string>().c_str());
-      else std::printf("%-10s %s\n", key.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+      if (key == "cuda")
+        std::printf("%-10s no: %s\n", "cuda", value["reason"].get<std::string>().c_str());
+      else
+        std::printf("%-10s %s\n", key.c_str(),
+                    value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
     }
     return 0;
   };
