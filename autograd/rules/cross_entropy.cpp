@@ -20,8 +20,10 @@ Tensor differentiable(const Node& n, const Tensor& g) {
   Tensor weight = (given.defined() ? given.detach() : ones({x.size(a.dim)}, {.dtype = x.dtype()})).view(along);
   Tensor own = where(here, weight, 0.0).sum({.dim = a.dim, .keepdim = true});
   Tensor row = g;
-  if (a.reduction == Reduction::none) row = g.unsqueeze(a.dim);
-  else if (a.reduction == Reduction::mean) row = g.div(n.output(2).to(g.dtype()));
+  if (a.reduction == Reduction::none)
+    row = g.unsqueeze(a.dim);
+  else if (a.reduction == Reduction::mean)
+    row = g.div(n.output(2).to(g.dtype()));
   Tensor inner = where(here, own, 0.0).neg();
   if (a.logits) inner = inner.add(own.mul(softmax(x, a.dim)));
   inner = inner.mul(1 - a.smoothing);

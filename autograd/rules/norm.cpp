@@ -15,7 +15,8 @@ void fused(Node& n, const Tensor& g, Tensor* gin) {
   Tensor out[3];
   if (n.needs(0)) out[0] = detail::allocate(x.sizes(), x.dtype(), x.device());
   for (int k = 1; k < 3; ++k)
-    if (n.needs(k)) out[k] = detail::allocate(a.parameter_sizes, weight.defined() ? weight.dtype() : x.dtype(), x.device());
+    if (n.needs(k))
+      out[k] = detail::allocate(a.parameter_sizes, weight.defined() ? weight.dtype() : x.dtype(), x.device());
   dispatch(NormalizeRowsBackwardOp::record, in, out, a);
   for (int k = 0; k < 3; ++k) gin[k] = out[k];
 }
@@ -44,8 +45,10 @@ void differentiable(Node& n, const Tensor& g, Tensor* gin) {
 
 void normalize_rows(Node& n, const Tensor* g, Tensor* gin) {
   if (!g[0].defined()) return;
-  if (is_grad_enabled()) differentiable(n, g[0], gin);
-  else fused(n, g[0], gin);
+  if (is_grad_enabled())
+    differentiable(n, g[0], gin);
+  else
+    fused(n, g[0], gin);
 }
 
 }  // namespace weft::rules

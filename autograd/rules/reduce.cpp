@@ -63,7 +63,8 @@ void prod(Node& n, const Tensor* g, Tensor* gin) {
   gin[0] = scale.mul(others.reshape(front_sizes).permute(inverse));
 }
 
-// The gradient goes to every element equal to the result, in equal shares; of max() and min() that is NaN, to every NaN.
+// The gradient goes to every element equal to the result, in equal shares; of max() and min() that is NaN, to every
+// NaN.
 void extreme(Node& n, const Tensor* g, Tensor* gin) {
   if (!g[0].defined()) return;
   const auto& a = n.attrs<ReduceAttrs>();

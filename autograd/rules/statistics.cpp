@@ -34,8 +34,10 @@ void var(Node& n, const Tensor* g, Tensor* gin) {
     }
     Tensor centred = x.sub(x.mean({.dim = dims_of(a.reduce), .keepdim = true}));
     const double freedom = count - a.correction;
-    if (freedom > 0) result = restored(gv.mul(2.0 / freedom), a.reduce).mul(centred);
-    else result = restored(gv, a.reduce).mul(where(centred.eq(0), NAN, INFINITY).to(gv.dtype()));
+    if (freedom > 0)
+      result = restored(gv.mul(2.0 / freedom), a.reduce).mul(centred);
+    else
+      result = restored(gv, a.reduce).mul(where(centred.eq(0), NAN, INFINITY).to(gv.dtype()));
   }
   if (g[1].defined()) {
     Tensor each = restored(g[1].div(count), a.reduce);

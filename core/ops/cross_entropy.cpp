@@ -7,10 +7,18 @@
 
 namespace weft {
 
-const OpRecord ClassLossOp::nll{
-    .name = "nll_loss", .save_inputs = 7, .save_outputs = 6, .cpu = cpu::class_loss, .rule = rules::class_loss, .non_differentiable = 6};
-const OpRecord ClassLossOp::cross_entropy{
-    .name = "cross_entropy", .save_inputs = 7, .save_outputs = 6, .cpu = cpu::class_loss, .rule = rules::class_loss, .non_differentiable = 6};
+const OpRecord ClassLossOp::nll{.name = "nll_loss",
+                                .save_inputs = 7,
+                                .save_outputs = 6,
+                                .cpu = cpu::class_loss,
+                                .rule = rules::class_loss,
+                                .non_differentiable = 6};
+const OpRecord ClassLossOp::cross_entropy{.name = "cross_entropy",
+                                          .save_inputs = 7,
+                                          .save_outputs = 6,
+                                          .cpu = cpu::class_loss,
+                                          .rule = rules::class_loss,
+                                          .non_differentiable = 6};
 const OpRecord ClassLossBackwardOp::record{.name = "class_loss_backward", .cpu = cpu::class_loss_backward};
 
 namespace {
@@ -21,22 +29,27 @@ int class_dim(const Tensor& x, const char* op) {
   return x.dim() == 1 ? 0 : 1;
 }
 void check_weight(const Tensor& weight, int64_t classes, const char* op) {
-  WEFT_CHECK(!weight.defined() || (weight.dim() == 1 && weight.numel() == classes), "{}: weight {} needs one value per class ({})", op, weight, classes);
+  WEFT_CHECK(!weight.defined() || (weight.dim() == 1 && weight.numel() == classes),
+             "{}: weight {} needs one value per class ({})", op, weight, classes);
 }
-void check_reduction(Reduction r, const char* op) { WEFT_CHECK(r != Reduction::batchmean, "{}: reduction \"batchmean\" is for kl_div; use \"mean\"", op); }
+void check_reduction(Reduction r, const char* op) {
+  WEFT_CHECK(r != Reduction::batchmean, "{}: reduction \"batchmean\" is for kl_div; use \"mean\"", op);
+}
 
-Tensor class_loss(const OpRecord& op, const Tensor& x, const Tensor& target, const Tensor& weight, Reduction reduction, int64_t ignore_index, double smoothing) {
+Tensor class_loss(const OpRecord& op, const Tensor& x, const Tensor& target, const Tensor& weight, Reduction reduction,
+                  int64_t ignore_index, double smoothing) {
   const int dim = class_dim(x, op.name);
   check_reduction(reduction, op.name);
   check_weight(weight, x.sizes()[dim], op.name);
-  WEFT_CHECK_TYPE(target.defined() && is_integral(target.dtype()), "{}: target must hold class indices (i64), got {}", op.name, target);
+  WEFT_CHECK_TYPE(target.defined() && is_integral(target.dtype()), "{}: target must hold class indices (i64), got {}",
+                  op.name, target);
   Dims expected = x.sizes();
   expected.erase(dim);
   WEFT_CHECK(target.sizes() == expected, "{}: target {} for input {}; expected shape {}", op.name, target, x, expected);
   const DType wide = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
   const Tensor in[3] = {x, target.to(DType::i64), weight};
-  Tensor out[3] = {detail::allocate(reduction == Reduction::none ? expected : Dims(), x.dtype(), x.device()), detail::allocate({2, target.numel()}, wide, x.device()),
-                   detail::allocate({}, wide, x.device())};
+  Tensor out[3] = {detail::allocate(reduction == Reduction::none ? expected : Dims(), x.dtype(), x.device()),
+                   detail::allocate({2, target.numel()}, wide, x.device()), detail::allocate({}, wide, x.device())};
   dispatch(op, in, out, ClassLossAttrs{dim, &op == &ClassLossOp::cross_entropy, reduction, ignore_index, smoothing});
   return out[0];
 }
@@ -48,9 +61,11 @@ Tensor of_probabilities(const Tensor& x, const Tensor& target, const CrossEntrop
   const int64_t classes = x.sizes()[dim];
   check_reduction(o.reduction, op);
   check_weight(o.weight, classes, op);
-  WEFT_CHECK(target.sizes() == x.sizes(), "cross_entropy: target {} for input {}; class probabilities need the shape of the input", target, x);
+  WEFT_CHECK(target.sizes() == x.sizes(),
+             "cross_entropy: target {} for input {}; class probabilities need the shape of the input", target, x);
   Tensor terms = target;
-  if (o.label_smoothing > 0) terms = terms.mul(1 - o.label_smoothing).add(o.label_smoothing / static_cast<double>(classes));
+  if (o.label_smoothing > 0)
+    terms = terms.mul(1 - o.label_smoothing).add(o.label_smoothing / static_cast<double>(classes));
   if (o.weight.defined()) {
     Dims shape = Dims::filled(x.dim(), 1);
     shape[dim] = classes;
@@ -67,9 +82,11 @@ Tensor nll_loss(const Tensor& input, const Tensor& target, const NllOptions& o) 
 }
 
 Tensor cross_entropy(const Tensor& input, const Tensor& target, const CrossEntropyOptions& o) {
-  WEFT_CHECK(o.label_smoothing >= 0 && o.label_smoothing <= 1, "cross_entropy: label_smoothing must lie in [0, 1], got {}", o.label_smoothing);
+  WEFT_CHECK(o.label_smoothing >= 0 && o.label_smoothing <= 1,
+             "cross_entropy: label_smoothing must lie in [0, 1], got {}", o.label_smoothing);
   if (target.defined() && is_floating(target.dtype())) return of_probabilities(input, target, o);
-  return class_loss(ClassLossOp::cross_entropy, input, target, o.weight, o.reduction, o.ignore_index, o.label_smoothing);
+  return class_loss(ClassLossOp::cross_entropy, input, target, o.weight, o.reduction, o.ignore_index,
+                    o.label_smoothing);
 }
 
 }  // namespace weft

@@ -5,13 +5,14 @@
 namespace weft {
 
 struct ClassLossAttrs {
-  int dim;             ///< of the classes in the input
-  bool logits;         ///< false: the input holds log-probabilities (nll_loss)
+  int dim;      ///< of the classes in the input
+  bool logits;  ///< false: the input holds log-probabilities (nll_loss)
   Reduction reduction;
   int64_t ignore_index;
   double smoothing;
 };
-/// Inputs: x, target, weight; outputs: loss, largest value and log of the sum per row [2, rows], sum of the target weights.
+/// Inputs: x, target, weight; outputs: loss, largest value and log of the sum per row [2, rows], sum of the target
+/// weights.
 struct ClassLossOp {
   static const OpRecord nll;
   static const OpRecord cross_entropy;

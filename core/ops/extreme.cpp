@@ -5,8 +5,10 @@
 
 namespace weft {
 
-const OpRecord MaxDimOp::record{.name = "max", .save_outputs = 2, .cpu = cpu::max_index, .rule = rules::selected, .non_differentiable = 2};
-const OpRecord MinDimOp::record{.name = "min", .save_outputs = 2, .cpu = cpu::min_index, .rule = rules::selected, .non_differentiable = 2};
+const OpRecord MaxDimOp::record{
+    .name = "max", .save_outputs = 2, .cpu = cpu::max_index, .rule = rules::selected, .non_differentiable = 2};
+const OpRecord MinDimOp::record{
+    .name = "min", .save_outputs = 2, .cpu = cpu::min_index, .rule = rules::selected, .non_differentiable = 2};
 const OpRecord ArgmaxOp::record{.name = "argmax", .cpu = cpu::max_index};
 const OpRecord ArgminOp::record{.name = "argmin", .cpu = cpu::min_index};
 
@@ -15,7 +17,8 @@ namespace {
 // The mask of one dimension (none: all), which must have elements.
 unsigned chosen(const Tensor& x, std::optional<int64_t> dim, const char* op) {
   unsigned mask = detail::reduced_dims(x, dim ? DimList(*dim) : DimList(), op);
-  WEFT_CHECK_INDEX(x.numel() > 0 || (dim && detail::reduced_count(x.sizes(), mask) > 0), "{}: nothing to reduce in {}", op, x);
+  WEFT_CHECK_INDEX(x.numel() > 0 || (dim && detail::reduced_count(x.sizes(), mask) > 0), "{}: nothing to reduce in {}",
+                   op, x);
   return mask;
 }
 
@@ -40,12 +43,20 @@ Tensor place(const OpRecord& op, const Tensor& x, std::optional<int64_t> dim, bo
 
 Tensor max(const Tensor& x) { return detail::reduce_extreme(true, x); }
 Tensor min(const Tensor& x) { return detail::reduce_extreme(false, x); }
-std::tuple<Tensor, Tensor> max(const Tensor& x, int64_t dim, bool keepdim) { return along(MaxDimOp::record, x, dim, keepdim); }
-std::tuple<Tensor, Tensor> min(const Tensor& x, int64_t dim, bool keepdim) { return along(MinDimOp::record, x, dim, keepdim); }
+std::tuple<Tensor, Tensor> max(const Tensor& x, int64_t dim, bool keepdim) {
+  return along(MaxDimOp::record, x, dim, keepdim);
+}
+std::tuple<Tensor, Tensor> min(const Tensor& x, int64_t dim, bool keepdim) {
+  return along(MinDimOp::record, x, dim, keepdim);
+}
 Tensor max(const Tensor& a, const Tensor& b) { return maximum(a, b); }
 Tensor min(const Tensor& a, const Tensor& b) { return minimum(a, b); }
-Tensor argmax(const Tensor& x, std::optional<int64_t> dim, bool keepdim) { return place(ArgmaxOp::record, x, dim, keepdim); }
-Tensor argmin(const Tensor& x, std::optional<int64_t> dim, bool keepdim) { return place(ArgminOp::record, x, dim, keepdim); }
+Tensor argmax(const Tensor& x, std::optional<int64_t> dim, bool keepdim) {
+  return place(ArgmaxOp::record, x, dim, keepdim);
+}
+Tensor argmin(const Tensor& x, std::optional<int64_t> dim, bool keepdim) {
+  return place(ArgminOp::record, x, dim, keepdim);
+}
 std::tuple<Tensor, Tensor> aminmax(const Tensor& x, std::optional<int64_t> dim, bool keepdim) {
   chosen(x, dim, "aminmax");
   ReduceOptions o{.dim = dim ? DimList(*dim) : DimList(), .keepdim = keepdim};

@@ -10,11 +10,16 @@ namespace weft {
 namespace p = pointwise_ops;
 
 Reduction::Reduction(std::string_view name) {
-  if (name == "none") kind_ = none;
-  else if (name == "mean") kind_ = mean;
-  else if (name == "sum") kind_ = sum;
-  else if (name == "batchmean") kind_ = batchmean;
-  else WEFT_FAIL("reduction: \"{}\" is not known; use \"none\", \"mean\" or \"sum\"", name);
+  if (name == "none")
+    kind_ = none;
+  else if (name == "mean")
+    kind_ = mean;
+  else if (name == "sum")
+    kind_ = sum;
+  else if (name == "batchmean")
+    kind_ = batchmean;
+  else
+    WEFT_FAIL("reduction: \"{}\" is not known; use \"none\", \"mean\" or \"sum\"", name);
 }
 
 Tensor detail::reduce_loss(const Tensor& losses, Reduction reduction) {
@@ -35,12 +40,14 @@ Tensor losses_of(const PointwiseInfo& op, const Tensor& a, const Tensor& b, std:
 // Weighted losses; their mean is over the weights.
 Tensor weighted(const Tensor& losses, const Tensor& weight, Reduction reduction, const char* op) {
   if (!weight.defined()) return reduce_loss(losses, reduction);
-  WEFT_CHECK(weight.sizes() == losses.sizes(), "{}: weight has shape {}, expected {}", op, weight.sizes(), losses.sizes());
+  WEFT_CHECK(weight.sizes() == losses.sizes(), "{}: weight has shape {}, expected {}", op, weight.sizes(),
+             losses.sizes());
   Tensor all = losses.mul(weight);
   return reduction == Reduction::mean ? sum(all).div(sum(weight)) : reduce_loss(all, reduction);
 }
 void check_same_shape(const Tensor& input, const Tensor& target, const char* op) {
-  WEFT_CHECK(input.sizes() == target.sizes(), "{}: target {} must have the shape of input {}; reshape it", op, target, input);
+  WEFT_CHECK(input.sizes() == target.sizes(), "{}: target {} must have the shape of input {}; reshape it", op, target,
+             input);
 }
 
 }  // namespace
@@ -53,7 +60,9 @@ Tensor l1_loss(const Tensor& input, const Tensor& target, const WeightedLossOpti
 }
 Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, const SmoothL1Options& o) {
   WEFT_CHECK(o.beta >= 0, "smooth_l1_loss: beta must not be negative, got {}", o.beta);
-  return reduce_loss(o.beta == 0 ? losses_of(p::l1_loss_none, input, target) : losses_of(p::smooth_l1_loss_none, input, target, {o.beta}), o.reduction);
+  return reduce_loss(o.beta == 0 ? losses_of(p::l1_loss_none, input, target)
+                                 : losses_of(p::smooth_l1_loss_none, input, target, {o.beta}),
+                     o.reduction);
 }
 Tensor huber_loss(const Tensor& input, const Tensor& target, const HuberOptions& o) {
   WEFT_CHECK(o.delta > 0, "huber_loss: delta must be positive, got {}", o.delta);
@@ -64,7 +73,8 @@ Tensor binary_cross_entropy(const Tensor& input, const Tensor& target, const Wei
   check_same_shape(input, target, "binary_cross_entropy");
   {
     NoGrad guard;
-    WEFT_CHECK(input.ge(0).logical_and(input.le(1)).all().item().truth(), "binary_cross_entropy: input must lie in [0, 1]; apply sigmoid() or use the form with_logits");
+    WEFT_CHECK(input.ge(0).logical_and(input.le(1)).all().item().truth(),
+               "binary_cross_entropy: input must lie in [0, 1]; apply sigmoid() or use the form with_logits");
   }
   Tensor losses = losses_of(p::binary_cross_entropy_none, input, target);
   return reduce_loss(o.weight.defined() ? losses.mul(o.weight) : losses, o.reduction);

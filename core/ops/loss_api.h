@@ -66,7 +66,8 @@ struct NllOptions {
   int64_t ignore_index = -100;
   Reduction reduction = Reduction::mean;  ///< mean: divided by the weights of the targets that are not ignored
 };
-/// -input[target] of log-probabilities [N, C, ...] or [C]; target holds class indices [N, ...] or []. Errors: shapes, index out of range.
+/// -input[target] of log-probabilities [N, C, ...] or [C]; target holds class indices [N, ...] or []. Errors: shapes,
+/// index out of range.
 Tensor nll_loss(const Tensor& input, const Tensor& target, const NllOptions& o = {});
 struct CrossEntropyOptions {
   Tensor weight = {};
@@ -85,9 +86,11 @@ struct MarginLossOptions {
 /// x where target is 1, max(0, margin - x) where it is -1.
 Tensor hinge_embedding_loss(const Tensor& input, const Tensor& target, const MarginLossOptions& o = {});
 /// max(0, -target (x1 - x2) + margin); PyTorch's default margin here is 0.
-Tensor margin_ranking_loss(const Tensor& x1, const Tensor& x2, const Tensor& target, const MarginLossOptions& o = {.margin = 0});
+Tensor margin_ranking_loss(const Tensor& x1, const Tensor& x2, const Tensor& target,
+                           const MarginLossOptions& o = {.margin = 0});
 /// 1 - cos where target is 1, max(0, cos - margin) where it is -1; over the last dimension. Default margin 0.
-Tensor cosine_embedding_loss(const Tensor& x1, const Tensor& x2, const Tensor& target, const MarginLossOptions& o = {.margin = 0});
+Tensor cosine_embedding_loss(const Tensor& x1, const Tensor& x2, const Tensor& target,
+                             const MarginLossOptions& o = {.margin = 0});
 struct TripletMarginOptions {
   double margin = 1;
   double p = 2;
@@ -96,7 +99,8 @@ struct TripletMarginOptions {
   Reduction reduction = Reduction::mean;
 };
 /// max(0, d(anchor, positive) - d(anchor, negative) + margin), d = pairwise_distance.
-Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative, const TripletMarginOptions& o = {});
+Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative,
+                           const TripletMarginOptions& o = {});
 struct TripletDistanceOptions {
   std::function<Tensor(const Tensor&, const Tensor&)> distance_function = {};  ///< default: pairwise_distance
   double margin = 1;
@@ -104,7 +108,8 @@ struct TripletDistanceOptions {
   Reduction reduction = Reduction::mean;
 };
 /// The same with a distance of your own.
-Tensor triplet_margin_with_distance_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative, const TripletDistanceOptions& o = {});
+Tensor triplet_margin_with_distance_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative,
+                                         const TripletDistanceOptions& o = {});
 struct MultiMarginOptions {
   int64_t p = 1;  ///< or 2
   double margin = 1;
@@ -128,8 +133,10 @@ struct GaussianNllOptions {
   double eps = 1e-6;
   Reduction reduction = Reduction::mean;
 };
-/// (log var + (input - target)^2 / var) / 2; var: of input's shape, or without its last dimension, or with 1 in its place.
-Tensor gaussian_nll_loss(const Tensor& input, const Tensor& target, const Tensor& var, const GaussianNllOptions& o = {});
+/// (log var + (input - target)^2 / var) / 2; var: of input's shape, or without its last dimension, or with 1 in its
+/// place.
+Tensor gaussian_nll_loss(const Tensor& input, const Tensor& target, const Tensor& var,
+                         const GaussianNllOptions& o = {});
 
 namespace detail {
 /// The losses of the elements put together.

@@ -17,7 +17,8 @@ using detail::reduce_loss;
 
 // x as [N, C] ([C] and a single value count as one row) for the losses of classes.
 Tensor as_rows(const Tensor& x, const char* op) {
-  WEFT_CHECK(x.defined() && x.dim() <= 2 && (x.dim() == 0 || x.sizes().back() > 0), "{}: needs [N, C] or [C] with at least one class, got {}", op, x);
+  WEFT_CHECK(x.defined() && x.dim() <= 2 && (x.dim() == 0 || x.sizes().back() > 0),
+             "{}: needs [N, C] or [C] with at least one class, got {}", op, x);
   return x.dim() == 2 ? x : x.reshape({1, -1});
 }
 // target == label; -1 is 255 in u8.
@@ -36,7 +37,8 @@ Tensor hinge_embedding_loss(const Tensor& input, const Tensor& target, const Mar
 }
 
 Tensor margin_ranking_loss(const Tensor& x1, const Tensor& x2, const Tensor& target, const MarginLossOptions& o) {
-  WEFT_CHECK(x1.dim() == x2.dim() && x1.dim() == target.dim(), "margin_ranking_loss: {}, {} and {} must have the same number of dimensions", x1, x2, target);
+  WEFT_CHECK(x1.dim() == x2.dim() && x1.dim() == target.dim(),
+             "margin_ranking_loss: {}, {} and {} must have the same number of dimensions", x1, x2, target);
   return reduce_loss(target.neg().mul(x1.sub(x2)).add(o.margin).clamp_min(0), o.reduction);
 }
 
@@ -53,19 +55,24 @@ Tensor cosine_embedding_loss(const Tensor& x1, const Tensor& x2, const Tensor& t
   return reduce_loss(same.add(other), o.reduction);
 }
 
-Tensor triplet_margin_with_distance_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative, const TripletDistanceOptions& o) {
+Tensor triplet_margin_with_distance_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative,
+                                         const TripletDistanceOptions& o) {
   WEFT_CHECK(o.margin > 0, "triplet_margin_loss: margin must be positive, got {}", o.margin);
-  WEFT_CHECK(anchor.dim() == positive.dim() && anchor.dim() == negative.dim(), "triplet_margin_loss: {}, {} and {} must have the same number of dimensions", anchor,
-             positive, negative);
-  auto distance = [&](const Tensor& a, const Tensor& b) { return o.distance_function ? o.distance_function(a, b) : pairwise_distance(a, b); };
+  WEFT_CHECK(anchor.dim() == positive.dim() && anchor.dim() == negative.dim(),
+             "triplet_margin_loss: {}, {} and {} must have the same number of dimensions", anchor, positive, negative);
+  auto distance = [&](const Tensor& a, const Tensor& b) {
+    return o.distance_function ? o.distance_function(a, b) : pairwise_distance(a, b);
+  };
   Tensor near = distance(anchor, positive), far = distance(anchor, negative);
   if (o.swap) far = minimum(far, distance(positive, negative));
   return reduce_loss(near.sub(far).add(o.margin).clamp_min(0), o.reduction);
 }
-Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative, const TripletMarginOptions& o) {
+Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative,
+                           const TripletMarginOptions& o) {
   auto distance = [&o](const Tensor& a, const Tensor& b) { return pairwise_distance(a, b, {.p = o.p, .eps = o.eps}); };
-  return triplet_margin_with_distance_loss(anchor, positive, negative,
-                                           {.distance_function = distance, .margin = o.margin, .swap = o.swap, .reduction = o.reduction});
+  return triplet_margin_with_distance_loss(
+      anchor, positive, negative,
+      {.distance_function = distance, .margin = o.margin, .swap = o.swap, .reduction = o.reduction});
 }
 
 Tensor multi_margin_loss(const Tensor& input, const Tensor& given, const MultiMarginOptions& o) {
@@ -75,9 +82,11 @@ Tensor multi_margin_loss(const Tensor& input, const Tensor& given, const MultiMa
   const int64_t rows = x.sizes()[0], classes = x.sizes()[1];
   WEFT_CHECK_TYPE(given.dtype() == DType::i64, "multi_margin_loss: target must hold i64 class indices, got {}", given);
   WEFT_CHECK(given.dim() <= 1 && given.numel() == rows, "multi_margin_loss: target {} for {} rows", given, rows);
-  WEFT_CHECK(!o.weight.defined() || (o.weight.dim() == 1 && o.weight.numel() == classes), "multi_margin_loss: weight {} needs one value per class ({})", o.weight, classes);
+  WEFT_CHECK(!o.weight.defined() || (o.weight.dim() == 1 && o.weight.numel() == classes),
+             "multi_margin_loss: weight {} needs one value per class ({})", o.weight, classes);
   Tensor target = given.reshape({rows});
-  WEFT_CHECK_INDEX(target.ge(0).logical_and(target.lt(classes)).all().item().truth(), "multi_margin_loss: a target lies outside of [0, {})", classes);
+  WEFT_CHECK_INDEX(target.ge(0).logical_and(target.lt(classes)).all().item().truth(),
+                   "multi_margin_loss: a target lies outside of [0, {})", classes);
   Tensor here = is_class(target, classes);
   Tensor own = where(here, x, 0.0).sum({.dim = 1, .keepdim = true});
   Tensor excess = rsub(own, o.margin).add(x).clamp_min(0);
@@ -91,11 +100,13 @@ Tensor multilabel_margin_loss(const Tensor& input, const Tensor& given, const Lo
   constexpr const char* op = "multilabel_margin_loss";
   Tensor x = as_rows(input, op);
   const int64_t rows = x.sizes()[0], classes = x.sizes()[1];
-  WEFT_CHECK_TYPE(given.dtype() == DType::i64, "multilabel_margin_loss: target must hold i64 class indices, got {}", given);
-  WEFT_CHECK(given.sizes() == input.sizes() || (input.dim() <= 1 && given.dim() <= 1 && given.numel() == classes), "multilabel_margin_loss: target {} for input {}; the shapes must be equal",
-             given, input);
+  WEFT_CHECK_TYPE(given.dtype() == DType::i64, "multilabel_margin_loss: target must hold i64 class indices, got {}",
+                  given);
+  WEFT_CHECK(given.sizes() == input.sizes() || (input.dim() <= 1 && given.dim() <= 1 && given.numel() == classes),
+             "multilabel_margin_loss: target {} for input {}; the shapes must be equal", given, input);
   Tensor target = given.reshape({rows, classes});
-  WEFT_CHECK_INDEX(target.ge(-1).logical_and(target.lt(classes)).all().item().truth(), "multilabel_margin_loss: a target lies outside of [-1, {})", classes);
+  WEFT_CHECK_INDEX(target.ge(-1).logical_and(target.lt(classes)).all().item().truth(),
+                   "multilabel_margin_loss: a target lies outside of [-1, {})", classes);
   // Targets count up to the first -1: where no -1 has come before.
   Tensor counts = target.lt(0).to(DType::i64).cumsum(1).eq(0);
   Tensor marks = is_class(target, classes).logical_and(counts.unsqueeze(-1));  // [row, place, class]
@@ -128,8 +139,11 @@ Tensor gaussian_nll_loss(const Tensor& input, const Tensor& target, const Tensor
     Dims without = input.sizes(), with_one = input.sizes();
     without.pop_back();
     with_one.back() = 1;
-    if (var.sizes() == without) var = var.unsqueeze(-1);
-    else WEFT_CHECK(var.sizes() == with_one || var.dim() == 0, "gaussian_nll_loss: var {} does not fit input {}", given, input);
+    if (var.sizes() == without)
+      var = var.unsqueeze(-1);
+    else
+      WEFT_CHECK(var.sizes() == with_one || var.dim() == 0, "gaussian_nll_loss: var {} does not fit input {}", given,
+                 input);
   }
   {
     NoGrad guard;

@@ -8,8 +8,12 @@
 
 namespace weft {
 
-const OpRecord NormalizeRowsOp::record{
-    .name = "normalize_rows", .save_inputs = 3, .save_outputs = 6, .cpu = cpu::normalize_rows, .rule = rules::normalize_rows, .non_differentiable = 6};
+const OpRecord NormalizeRowsOp::record{.name = "normalize_rows",
+                                       .save_inputs = 3,
+                                       .save_outputs = 6,
+                                       .cpu = cpu::normalize_rows,
+                                       .rule = rules::normalize_rows,
+                                       .non_differentiable = 6};
 const OpRecord NormalizeRowsBackwardOp::record{.name = "normalize_rows_backward", .cpu = cpu::normalize_rows_backward};
 
 namespace {
@@ -44,10 +48,14 @@ NormAttrs trailing(const Tensor& x, const Dims& shape, double eps, bool centred,
 }
 double epsilon(DType t) {
   switch (t) {
-    case DType::f64: return 0x1p-52;
-    case DType::bf16: return 0x1p-7;
-    case DType::f16: return 0x1p-10;
-    default: return 0x1p-23;
+    case DType::f64:
+      return 0x1p-52;
+    case DType::bf16:
+      return 0x1p-7;
+    case DType::f16:
+      return 0x1p-10;
+    default:
+      return 0x1p-23;
   }
 }
 
@@ -70,12 +78,15 @@ Tensor rms_norm(const Tensor& x, const Dims& shape, const RmsNormOptions& o) {
 Tensor group_norm(const Tensor& x, int64_t groups, const GroupNormOptions& o) {
   check_floating(x, "group_norm");
   WEFT_CHECK(x.dim() >= 2, "group_norm: needs at least 2 dimensions, got {}", x);
-  WEFT_CHECK(groups > 0 && x.sizes()[1] % groups == 0, "group_norm: the {} channels of {} do not split into {} groups", x.sizes()[1], x, groups);
+  WEFT_CHECK(groups > 0 && x.sizes()[1] % groups == 0, "group_norm: the {} channels of {} do not split into {} groups",
+             x.sizes()[1], x, groups);
   check_parameter(o.weight, {x.sizes()[1]}, "weight", "group_norm");
   check_parameter(o.bias, {x.sizes()[1]}, "bias", "group_norm");
   int64_t span = 1;
   for (int d = 2; d < x.dim(); ++d) span *= x.sizes()[d];
-  return normalize_rows(x, o.weight, o.bias, {x.sizes()[0] * groups, x.sizes()[1] / groups * span, span, groups, o.eps, true, {x.sizes()[1]}});
+  return normalize_rows(
+      x, o.weight, o.bias,
+      {x.sizes()[0] * groups, x.sizes()[1] / groups * span, span, groups, o.eps, true, {x.sizes()[1]}});
 }
 
 Tensor local_response_norm(const Tensor& x, int64_t size, const LocalResponseNormOptions& o) {

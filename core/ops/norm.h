@@ -16,7 +16,8 @@ struct GroupNormOptions {
   Tensor weight = {}, bias = {};  ///< one value per channel, or undefined
   double eps = 1e-5;
 };
-/// The same over each of `groups` groups of neighbouring channels (dim 1) and everything behind them; weight, bias per channel.
+/// The same over each of `groups` groups of neighbouring channels (dim 1) and everything behind them; weight, bias per
+/// channel.
 Tensor group_norm(const Tensor& x, int64_t groups, const GroupNormOptions& o = {});
 
 struct RmsNormOptions {
@@ -61,13 +62,14 @@ Tensor pairwise_distance(const Tensor& x1, const Tensor& x2, const PairwiseDista
 struct NormAttrs {
   int64_t rows, n, span, cycle;
   double eps;
-  bool centred;         ///< false: no mean is subtracted (rms_norm)
+  bool centred;          ///< false: no mean is subtracted (rms_norm)
   Dims parameter_sizes;  ///< of weight and bias
 };
 struct NormalizeRowsOp {  ///< inputs: x, weight, bias; outputs: y, mean, 1 / deviation
   static const OpRecord record;
 };
-struct NormalizeRowsBackwardOp {  ///< inputs: gradient, x, weight, mean, 1 / deviation; outputs: gradients of x, weight, bias
+struct NormalizeRowsBackwardOp {  ///< inputs: gradient, x, weight, mean, 1 / deviation; outputs: gradients of x,
+                                  ///< weight, bias
   static const OpRecord record;
 };
 

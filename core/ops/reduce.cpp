@@ -6,11 +6,16 @@ namespace weft {
 
 const OpRecord SumOp::record{.name = "sum", .cpu = cpu::reduce_sum, .rule = rules::sum};
 const OpRecord MeanOp::record{.name = "mean", .cpu = cpu::reduce_sum, .rule = rules::sum};
-const OpRecord ProdOp::record{.name = "prod", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_prod, .rule = rules::prod};
-const OpRecord AmaxOp::record{.name = "amax", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_max, .rule = rules::extreme};
-const OpRecord AminOp::record{.name = "amin", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_min, .rule = rules::extreme};
-const OpRecord MaxOp::record{.name = "max", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_max, .rule = rules::extreme};
-const OpRecord MinOp::record{.name = "min", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_min, .rule = rules::extreme};
+const OpRecord ProdOp::record{
+    .name = "prod", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_prod, .rule = rules::prod};
+const OpRecord AmaxOp::record{
+    .name = "amax", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_max, .rule = rules::extreme};
+const OpRecord AminOp::record{
+    .name = "amin", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_min, .rule = rules::extreme};
+const OpRecord MaxOp::record{
+    .name = "max", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_max, .rule = rules::extreme};
+const OpRecord MinOp::record{
+    .name = "min", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_min, .rule = rules::extreme};
 const OpRecord AnyOp::record{.name = "any", .cpu = cpu::reduce_any};
 const OpRecord AllOp::record{.name = "all", .cpu = cpu::reduce_all};
 
@@ -31,8 +36,10 @@ unsigned reduced_dims(const Tensor& x, const DimList& dims, const char* op) {
 Dims reduced_sizes(const Dims& sizes, unsigned mask, bool keepdim) {
   Dims out;
   for (int d = 0; d < sizes.size(); ++d) {
-    if (!(mask >> d & 1)) out.push_back(sizes[d]);
-    else if (keepdim) out.push_back(1);
+    if (!(mask >> d & 1))
+      out.push_back(sizes[d]);
+    else if (keepdim)
+      out.push_back(1);
   }
   return out;
 }
@@ -95,7 +102,9 @@ Tensor mean(const Tensor& x, const ReduceOptions& o) {
 }
 Tensor amax(const Tensor& x, const ReduceOptions& o) { return extreme(AmaxOp::record, x, o); }
 Tensor amin(const Tensor& x, const ReduceOptions& o) { return extreme(AminOp::record, x, o); }
-Tensor detail::reduce_extreme(bool largest, const Tensor& x) { return extreme(largest ? MaxOp::record : MinOp::record, x, {}); }
+Tensor detail::reduce_extreme(bool largest, const Tensor& x) {
+  return extreme(largest ? MaxOp::record : MinOp::record, x, {});
+}
 Tensor any(const Tensor& x, const ReduceOptions& o) { return reduce(AnyOp::record, x, o, truth_dtype(x, o, "any")); }
 Tensor all(const Tensor& x, const ReduceOptions& o) { return reduce(AllOp::record, x, o, truth_dtype(x, o, "all")); }
 

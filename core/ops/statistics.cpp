@@ -6,8 +6,10 @@
 namespace weft {
 
 const OpRecord VarOp::record{.name = "var", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::var, .rule = rules::var};
-const OpRecord NormOp::record{.name = "norm", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::norm, .rule = rules::norm};
-const OpRecord LogsumexpOp::record{.name = "logsumexp", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::logsumexp, .rule = rules::logsumexp};
+const OpRecord NormOp::record{
+    .name = "norm", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::norm, .rule = rules::norm};
+const OpRecord LogsumexpOp::record{
+    .name = "logsumexp", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::logsumexp, .rule = rules::logsumexp};
 const OpRecord CountNonzeroOp::record{.name = "count_nonzero", .cpu = cpu::count_nonzero};
 
 namespace {
@@ -21,7 +23,8 @@ Tensor result_for(const Tensor& x, const ReduceAttrs& a, DType dtype) {
 
 std::tuple<Tensor, Tensor> spread(const Tensor& x, const VarOptions& o, bool root, const char* op) {
   ReduceAttrs a = attrs_for(x, o.dim, o.keepdim, op);
-  WEFT_CHECK_TYPE(is_floating(x.dtype()), "{}: needs a floating dtype, got {}; convert with .to(DType::f32)", op, x.dtype());
+  WEFT_CHECK_TYPE(is_floating(x.dtype()), "{}: needs a floating dtype, got {}; convert with .to(DType::f32)", op,
+                  x.dtype());
   const Tensor in[1] = {x};
   Tensor out[2] = {result_for(x, a, x.dtype()), result_for(x, a, x.dtype())};
   dispatch(VarOp::record, in, out, VarOp::Attrs{a, o.correction, root});
@@ -38,9 +41,11 @@ std::tuple<Tensor, Tensor> std_mean(const Tensor& x, const VarOptions& o) { retu
 Tensor norm(const Tensor& x, double p, const ReduceOptions& o) {
   ReduceAttrs a = attrs_for(x, o.dim, o.keepdim, "norm");
   DType dtype = o.dtype.value_or(x.dtype());
-  WEFT_CHECK_TYPE(is_floating(x.dtype()) && is_floating(dtype), "norm: needs a floating dtype, got {}; convert with .to(DType::f32)",
+  WEFT_CHECK_TYPE(is_floating(x.dtype()) && is_floating(dtype),
+                  "norm: needs a floating dtype, got {}; convert with .to(DType::f32)",
                   is_floating(x.dtype()) ? dtype : x.dtype());
-  WEFT_CHECK(x.numel() > 0 || (p >= 0 && p < std::numeric_limits<double>::infinity()) || detail::reduced_count(x.sizes(), a.mask) > 0,
+  WEFT_CHECK(x.numel() > 0 || (p >= 0 && p < std::numeric_limits<double>::infinity()) ||
+                 detail::reduced_count(x.sizes(), a.mask) > 0,
              "norm: of no elements is not defined for p = {}", p);
   Tensor out = result_for(x, a, dtype);
   const Tensor in[1] = {x};

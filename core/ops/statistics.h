@@ -11,7 +11,8 @@ Tensor var(const Tensor& x, const VarOptions& o = {});
 Tensor std(const Tensor& x, const VarOptions& o = {});
 std::tuple<Tensor, Tensor> var_mean(const Tensor& x, const VarOptions& o = {});
 std::tuple<Tensor, Tensor> std_mean(const Tensor& x, const VarOptions& o = {});
-/// (sum |x|^p)^(1/p); p = inf, -inf: largest, smallest |x|; p = 0: how many are not 0 (torch.norm, linalg.vector_norm). Floats only.
+/// (sum |x|^p)^(1/p); p = inf, -inf: largest, smallest |x|; p = 0: how many are not 0 (torch.norm, linalg.vector_norm).
+/// Floats only.
 Tensor norm(const Tensor& x, double p = 2, const ReduceOptions& o = {});
 /// log(sum exp(x)) without overflow; integers become floats.
 Tensor logsumexp(const Tensor& x, const DimList& dims, bool keepdim = false);

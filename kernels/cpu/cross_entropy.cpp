@@ -65,7 +65,9 @@ void forward(const OpCall& c) {
       losses[row] = weights[row] = 0;
       return;
     }
-    WEFT_CHECK_INDEX(k >= 0 && k < n, "{}: target {} is not a class (there are {}); use ignore_index for rows to leave out", c.op.name, k, n);
+    WEFT_CHECK_INDEX(k >= 0 && k < n,
+                     "{}: target {} is not a class (there are {}); use ignore_index for rows to leave out", c.op.name,
+                     k, n);
     T loss = w[k] * ((m - x[k]) + ls);
     if (a.smoothing > 0) {
       const T all = reduce_row_by<Sum<T>, T>(n, [&](int64_t first, int64_t count) {
@@ -88,7 +90,8 @@ void forward(const OpCall& c) {
   converter(c.out[0].dtype(), dtype_of<T>)(c.out[0].data_ptr(), 1, &loss, 1, 1);
 }
 
-// With p = softmax(x) and W = sum w:  gx_c = g ((1 - s) w_t (p_c - [c = t]) + s / C (W p_c - w_c)); p = 0 for log-probabilities.
+// With p = softmax(x) and W = sum w:  gx_c = g ((1 - s) w_t (p_c - [c = t]) + s / C (W p_c - w_c)); p = 0 for
+// log-probabilities.
 template <class T>
 void backward(const OpCall& c) {
   const auto& a = c.as<ClassLossAttrs>();
@@ -106,7 +109,9 @@ void backward(const OpCall& c) {
   const T* largest = wide<T>(c.in[4]);
   const T* log_sum = largest + rows;
   const T smoothing = static_cast<T>(a.smoothing), each = smoothing / static_cast<T>(shape.n);
-  const T common = a.reduction == Reduction::none ? T(0) : a.reduction == Reduction::mean ? g[0] / *wide<T>(c.in[5]) : g[0];
+  const T common = a.reduction == Reduction::none   ? T(0)
+                   : a.reduction == Reduction::mean ? g[0] / *wide<T>(c.in[5])
+                                                    : g[0];
   const Tensor in[1] = {x};
   each_row<T>(shape, in, c.out[0], [&](const T* const* x_rows, T* gx, int64_t n, int64_t row) {
     const int64_t k = t[row];

@@ -20,7 +20,8 @@ struct Found {
   int64_t index = -1;
   // Later places win only if strictly better.
   void add(Acc v, int64_t at) {
-    bool better = index < 0 || (math::isnan(v) && !math::isnan(value)) || (v != value && !math::isnan(value) && Combine::combine(v, value) == v);
+    bool better = index < 0 || (math::isnan(v) && !math::isnan(value)) ||
+                  (v != value && !math::isnan(value) && Combine::combine(v, value) == v);
     if (better) value = v, index = at;
   }
 };
@@ -59,8 +60,10 @@ void by_rows(const ReducePlan& p, Acc* values, int64_t* indices) {
       for (int64_t first = part; first < std::min(p.n, part + kPart); first += r::kBlock) {
         const int64_t count = std::min(r::kBlock, p.n - first);
         const Acc* x = staged;
-        if (direct) x = base + place + first;
-        else p.gather(staged, result, first, count);
+        if (direct)
+          x = base + place + first;
+        else
+          p.gather(staged, result, first, count);
         search(x, count, first, found[static_cast<size_t>(u)]);
       }
     }
@@ -82,35 +85,36 @@ void by_columns(const ReducePlan& p, Acc* values, int64_t* indices) {
   const Acc* base = reinterpret_cast<const Acc*>(p.base);
   const int64_t width = p.kept_sizes.back(), tiles = (width + kTile - 1) / kTile, step = p.reduced_strides[0];
   const bool direct = p.plain() && p.reduced_sizes.size() == 1;
-  parallel_for(p.results / width * tiles, std::max<int64_t>(1, kGrain / (p.n * std::min<int64_t>(width, kTile))), [&](int64_t begin, int64_t end) {
-    Acc best[kTile], staged[kTile];
-    Index at[kTile];
-    for (int64_t u = begin; u < end; ++u) {
-      int64_t column = u % tiles * kTile, result = u / tiles * width + column;
-      int count = static_cast<int>(std::min<int64_t>(kTile, width - column));
-      const Acc* x = base + p.place(result);
-      for (int64_t i = 0; i < p.n; ++i) {
-        const Acc* row = x + i * step;
-        if (!direct) {
-          p.gather_row(staged, result, i, count);
-          row = staged;
-        }
-        if (i == 0) {
-          for (int c = 0; c < count; ++c) best[c] = row[c], at[c] = 0;
-          continue;
-        }
-        const Index here = static_cast<Index>(i);
-        WEFT_VECTOR_LOOP
-        for (int c = 0; c < count; ++c) {
-          Acc v = row[c], b = best[c];
-          bool take = ((Combine::combine(v, b) == v) & (v != b) & (b == b)) | ((v != v) & (b == b));
-          best[c] = take ? v : b;
-          at[c] = take ? here : at[c];
-        }
-      }
-      for (int c = 0; c < count; ++c) values[result + c] = best[c], indices[result + c] = at[c];
-    }
-  });
+  parallel_for(p.results / width * tiles, std::max<int64_t>(1, kGrain / (p.n * std::min<int64_t>(width, kTile))),
+               [&](int64_t begin, int64_t end) {
+                 Acc best[kTile], staged[kTile];
+                 Index at[kTile];
+                 for (int64_t u = begin; u < end; ++u) {
+                   int64_t column = u % tiles * kTile, result = u / tiles * width + column;
+                   int count = static_cast<int>(std::min<int64_t>(kTile, width - column));
+                   const Acc* x = base + p.place(result);
+                   for (int64_t i = 0; i < p.n; ++i) {
+                     const Acc* row = x + i * step;
+                     if (!direct) {
+                       p.gather_row(staged, result, i, count);
+                       row = staged;
+                     }
+                     if (i == 0) {
+                       for (int c = 0; c < count; ++c) best[c] = row[c], at[c] = 0;
+                       continue;
+                     }
+                     const Index here = static_cast<Index>(i);
+                     WEFT_VECTOR_LOOP
+                     for (int c = 0; c < count; ++c) {
+                       Acc v = row[c], b = best[c];
+                       bool take = ((Combine::combine(v, b) == v) & (v != b) & (b == b)) | ((v != v) & (b == b));
+                       best[c] = take ? v : b;
+                       at[c] = take ? here : at[c];
+                     }
+                   }
+                   for (int c = 0; c < count; ++c) values[result + c] = best[c], indices[result + c] = at[c];
+                 }
+               });
 }
 
 template <class Combine, class Acc>
@@ -124,17 +128,23 @@ void run(const OpCall& c, DType acc) {
   std::vector<Acc> own(staged ? static_cast<size_t>(results) : 0);
   Acc* values = staged ? own.data() : static_cast<Acc*>(c.out[0].data_ptr());
   ReducePlan plan(x, c.as<ReduceAttrs>().mask, acc);
-  if (plan.by_columns() && plan.n < INT32_MAX) by_columns<Combine, Acc, std::conditional_t<sizeof(Acc) == 4, int32_t, int64_t>>(plan, values, places.data<int64_t>());
-  else by_rows<Combine>(plan, values, places.data<int64_t>());
+  if (plan.by_columns() && plan.n < INT32_MAX)
+    by_columns<Combine, Acc, std::conditional_t<sizeof(Acc) == 4, int32_t, int64_t>>(plan, values,
+                                                                                     places.data<int64_t>());
+  else
+    by_rows<Combine>(plan, values, places.data<int64_t>());
   if (wanted && staged) converter(c.out[0].dtype(), acc)(c.out[0].data_ptr(), 1, values, 1, results);
 }
 
 template <template <class> class Combine>
 void find(const OpCall& c) {
   DType acc = accumulator(c.in[0].dtype());
-  if (acc == DType::f32) run<Combine<float>, float>(c, acc);
-  else if (acc == DType::f64) run<Combine<double>, double>(c, acc);
-  else run<Combine<int64_t>, int64_t>(c, acc);
+  if (acc == DType::f32)
+    run<Combine<float>, float>(c, acc);
+  else if (acc == DType::f64)
+    run<Combine<double>, double>(c, acc);
+  else
+    run<Combine<int64_t>, int64_t>(c, acc);
 }
 
 }  // namespace

@@ -109,18 +109,21 @@ void gradient_of_x(const OpCall& c, const Tensor& g, const Tensor& x) {
   });
 }
 
-// gw = sum g h, gb = sum g, over all rows that use a value. Rows are summed in chunks whose number depends on the shape alone, then
-// the chunks in order.
+// gw = sum g h, gb = sum g, over all rows that use a value. Rows are summed in chunks whose number depends on the shape
+// alone, then the chunks in order.
 template <class T>
 void gradient_of_parameters(const OpCall& c, const Tensor& g, const Tensor& x) {
   const auto& a = c.as<NormAttrs>();
   const T* means = static_cast<const T*>(c.in[3].data_ptr());
   const T* scales = static_cast<const T*>(c.in[4].data_ptr());
   const int64_t values = a.n / a.span * a.cycle;
-  const int64_t chunk = std::max<int64_t>(std::max<int64_t>(a.cycle, 16), (a.rows + 31) / 32), chunks = std::max<int64_t>(1, (a.rows + chunk - 1) / chunk);
+  const int64_t chunk = std::max<int64_t>(std::max<int64_t>(a.cycle, 16), (a.rows + 31) / 32),
+                chunks = std::max<int64_t>(1, (a.rows + chunk - 1) / chunk);
   std::vector<T> sums(static_cast<size_t>(2 * chunks * values));
   const Tensor in[2] = {g, x};
-  auto at = [](const Tensor& t, int64_t i) { return static_cast<const char*>(t.data_ptr()) + i * static_cast<int64_t>(itemsize(t.dtype())); };
+  auto at = [](const Tensor& t, int64_t i) {
+    return static_cast<const char*>(t.data_ptr()) + i * static_cast<int64_t>(itemsize(t.dtype()));
+  };
   parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
     T* staged = scratch<T>(Scratch::rows, 2 * a.n);
     for (int64_t q = begin; q < end; ++q) {
@@ -144,7 +147,8 @@ void gradient_of_parameters(const OpCall& c, const Tensor& g, const Tensor& x) {
           }
         } else {
           stretches(a, row, [=](int64_t first, int64_t last, int64_t k) {
-            gw[k] += reduction::row<reduction::Sum<T>, T>(last - first, [=](int64_t i) { return gr[first + i] * ((xr[first + i] - mean) * scale); });
+            gw[k] += reduction::row<reduction::Sum<T>, T>(
+                last - first, [=](int64_t i) { return gr[first + i] * ((xr[first + i] - mean) * scale); });
             gb[k] += reduction::row<reduction::Sum<T>, T>(last - first, [=](int64_t i) { return gr[first + i]; });
           });
         }
@@ -152,9 +156,11 @@ void gradient_of_parameters(const OpCall& c, const Tensor& g, const Tensor& x) {
     }
   });
   for (int64_t q = 1; q < chunks; ++q)
-    for (int64_t i = 0; i < 2 * values; ++i) sums[static_cast<size_t>(i)] += sums[static_cast<size_t>(2 * q * values + i)];
+    for (int64_t i = 0; i < 2 * values; ++i)
+      sums[static_cast<size_t>(i)] += sums[static_cast<size_t>(2 * q * values + i)];
   for (int k = 0; k < 2; ++k)
-    if (const Tensor& out = c.out[1 + k]; out.defined()) converter(out.dtype(), dtype_of<T>)(out.data_ptr(), 1, sums.data() + k * values, 1, values);
+    if (const Tensor& out = c.out[1 + k]; out.defined())
+      converter(out.dtype(), dtype_of<T>)(out.data_ptr(), 1, sums.data() + k * values, 1, values);
 }
 
 template <class T>
@@ -167,6 +173,8 @@ void backward(const OpCall& c) {
 }  // namespace
 
 void normalize_rows(const OpCall& c) { c.in[0].dtype() == DType::f64 ? forward<double>(c) : forward<float>(c); }
-void normalize_rows_backward(const OpCall& c) { c.in[1].dtype() == DType::f64 ? backward<double>(c) : backward<float>(c); }
+void normalize_rows_backward(const OpCall& c) {
+  c.in[1].dtype() == DType::f64 ? backward<double>(c) : backward<float>(c);
+}
 
 }  // namespace weft::cpu

@@ -34,18 +34,19 @@ void by_rows(const ReducePlan& p, Acc* out) {
   }
   std::vector<Acc> partial(blocks > 1 ? static_cast<size_t>(p.results * blocks) : 0);
   Acc* to = blocks > 1 ? partial.data() : out;
-  parallel_for(p.results * blocks, std::max<int64_t>(1, kGrain / std::min(p.n, r::kBlock)), [&](int64_t begin, int64_t end) {
-    Acc staged[r::kBlock];
-    for (int64_t u = begin; u < end; ++u) {
-      int64_t result = u / blocks, first = u % blocks * r::kBlock, count = std::min(r::kBlock, p.n - first);
-      if (direct) {
-        to[u] = reduce_block<Combine>(base + p.place(result) + first, count);
-      } else {
-        p.gather(staged, result, first, count);
-        to[u] = reduce_block<Combine>(staged, count);
-      }
-    }
-  });
+  parallel_for(
+      p.results * blocks, std::max<int64_t>(1, kGrain / std::min(p.n, r::kBlock)), [&](int64_t begin, int64_t end) {
+        Acc staged[r::kBlock];
+        for (int64_t u = begin; u < end; ++u) {
+          int64_t result = u / blocks, first = u % blocks * r::kBlock, count = std::min(r::kBlock, p.n - first);
+          if (direct) {
+            to[u] = reduce_block<Combine>(base + p.place(result) + first, count);
+          } else {
+            p.gather(staged, result, first, count);
+            to[u] = reduce_block<Combine>(staged, count);
+          }
+        }
+      });
   if (blocks > 1)
     parallel_for(p.results, std::max<int64_t>(1, kGrain / blocks), [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) out[k] = reduce_block<Combine>(to + k * blocks, blocks);
@@ -58,17 +59,19 @@ inline void combine_rows(Acc* to, const Acc* from, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = Combine::combine(to[i], from[i]);
 }
 
-// One block of `count` rows of `columns` columns, the bits of reduction::block of each column: results in the first `columns` lanes.
-// row_at(i): where row i lies. Rows that follow each other without a gap go many at a time.
+// One block of `count` rows of `columns` columns, the bits of reduction::block of each column: results in the first
+// `columns` lanes. row_at(i): where row i lies. Rows that follow each other without a gap go many at a time.
 template <class Combine, class Acc, class RowAt>
 void block_of_rows(Acc* lanes, int64_t count, int64_t columns, bool dense, RowAt row_at) {
   std::fill(lanes, lanes + r::kLanes * columns, Combine::identity());
   if (dense) {
-    for (int64_t i = 0; i < count; i += r::kLanes) combine_rows<Combine>(lanes, row_at(i), std::min<int64_t>(r::kLanes, count - i) * columns);
+    for (int64_t i = 0; i < count; i += r::kLanes)
+      combine_rows<Combine>(lanes, row_at(i), std::min<int64_t>(r::kLanes, count - i) * columns);
   } else {
     for (int64_t i = 0; i < count; ++i) combine_rows<Combine>(lanes + i % r::kLanes * columns, row_at(i), columns);
   }
-  for (int64_t half = r::kLanes / 2; half > 0; half /= 2) combine_rows<Combine>(lanes, lanes + half * columns, half * columns);
+  for (int64_t half = r::kLanes / 2; half > 0; half /= 2)
+    combine_rows<Combine>(lanes, lanes + half * columns, half * columns);
 }
 
 template <class Combine, class Acc>
@@ -97,7 +100,8 @@ void by_columns(const ReducePlan& p, Acc* out) {
           return static_cast<const Acc*>(staged);
         });
       }
-      std::memcpy((blocks > 1 ? partial.data() + b * p.results : out) + result, lanes, static_cast<size_t>(columns) * sizeof(Acc));
+      std::memcpy((blocks > 1 ? partial.data() + b * p.results : out) + result, lanes,
+                  static_cast<size_t>(columns) * sizeof(Acc));
     }
   });
   if (blocks == 1) return;
@@ -115,17 +119,23 @@ void by_columns(const ReducePlan& p, Acc* out) {
 
 template <class Combine, class Acc>
 void reduce_as(const ReducePlan& p, Acc* to) {
-  if (p.by_columns()) by_columns<Combine>(p, to);
-  else by_rows<Combine>(p, to);
+  if (p.by_columns())
+    by_columns<Combine>(p, to);
+  else
+    by_rows<Combine>(p, to);
 }
 template <class Acc>
 void reduce_as(const ReducePlan& p, Combining how, void* to) {
   Acc* out = static_cast<Acc*>(to);
   switch (how) {
-    case Combining::sum: return reduce_as<r::Sum<Acc>>(p, out);
-    case Combining::product: return reduce_as<r::Product<Acc>>(p, out);
-    case Combining::max: return reduce_as<r::Max<Acc>>(p, out);
-    case Combining::min: return reduce_as<r::Min<Acc>>(p, out);
+    case Combining::sum:
+      return reduce_as<r::Sum<Acc>>(p, out);
+    case Combining::product:
+      return reduce_as<r::Product<Acc>>(p, out);
+    case Combining::max:
+      return reduce_as<r::Max<Acc>>(p, out);
+    case Combining::min:
+      return reduce_as<r::Min<Acc>>(p, out);
   }
 }
 
@@ -140,7 +150,8 @@ void run(const Tensor& x, const Tensor& out, unsigned mask, Combining how, Prepa
   Acc* to = !staged ? static_cast<Acc*>(out.data_ptr()) : results > 16 ? many.data() : few;
   if (x.numel() == 0) {
     std::fill(to, to + results, Combine::identity());
-  } else if (results == 1 && x.impl()->contiguous && x.dtype() == acc && prepare == Prepare::none && x.numel() <= r::kBlock) {
+  } else if (results == 1 && x.impl()->contiguous && x.dtype() == acc && prepare == Prepare::none &&
+             x.numel() <= r::kBlock) {
     to[0] = reduce_block<Combine>(static_cast<const Acc*>(x.data_ptr()), x.numel());
   } else {
     reduce_as<Acc>(ReducePlan(x, mask, acc, prepare), how, to);
@@ -154,9 +165,12 @@ void run(const Tensor& x, const Tensor& out, unsigned mask, Combining how, Prepa
 template <template <class> class Combine>
 void reduce(const OpCall& c, DType acc, Combining how, Prepare prepare = Prepare::none) {
   const auto& a = c.as<ReduceAttrs>();
-  if (acc == DType::f32) run<Combine<float>, float>(c.in[0], c.out[0], a.mask, how, prepare, a.divisor);
-  else if (acc == DType::f64) run<Combine<double>, double>(c.in[0], c.out[0], a.mask, how, prepare, a.divisor);
-  else run<Combine<int64_t>, int64_t>(c.in[0], c.out[0], a.mask, how, prepare, 1.0);
+  if (acc == DType::f32)
+    run<Combine<float>, float>(c.in[0], c.out[0], a.mask, how, prepare, a.divisor);
+  else if (acc == DType::f64)
+    run<Combine<double>, double>(c.in[0], c.out[0], a.mask, how, prepare, a.divisor);
+  else
+    run<Combine<int64_t>, int64_t>(c.in[0], c.out[0], a.mask, how, prepare, 1.0);
 }
 
 // Bytes that hold `value` somewhere.
@@ -180,9 +194,12 @@ void truth(const OpCall& c, bool any) {
 }  // namespace
 
 void reduce_into(const ReducePlan& plan, Combining how, void* to) {
-  if (plan.acc == DType::f32) reduce_as<float>(plan, how, to);
-  else if (plan.acc == DType::f64) reduce_as<double>(plan, how, to);
-  else reduce_as<int64_t>(plan, how, to);
+  if (plan.acc == DType::f32)
+    reduce_as<float>(plan, how, to);
+  else if (plan.acc == DType::f64)
+    reduce_as<double>(plan, how, to);
+  else
+    reduce_as<int64_t>(plan, how, to);
 }
 
 void reduce_sum(const OpCall& c) { reduce<r::Sum>(c, accumulator(c.out[0].dtype()), Combining::sum); }

@@ -16,11 +16,11 @@ inline V combine(reduction::Product<Acc>, V a, V b) {
 }
 template <class Acc, class V>
 inline V combine(reduction::Max<Acc>, V a, V b) {
-  return (a > b) | (a != a) ? a : b;
+  return ((a > b) | (a != a)) ? a : b;
 }
 template <class Acc, class V>
 inline V combine(reduction::Min<Acc>, V a, V b) {
-  return (a < b) | (a != a) ? a : b;
+  return ((a < b) | (a != a)) ? a : b;
 }
 }  // namespace detail
 

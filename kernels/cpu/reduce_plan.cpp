@@ -29,10 +29,14 @@ template <class T>
 void prepare_values(const ReducePlan& p, T* to, const T* from, int64_t n, const T* centre, bool one_centre) {
   switch (p.prepare) {
     case Prepare::none:
-    case Prepare::truth: return;
-    case Prepare::absolute: return each(to, from, n, [](T v) { return math::abs(v); });
-    case Prepare::square: return each(to, from, n, [](T v) { return v * v; });
-    default: break;
+    case Prepare::truth:
+      return;
+    case Prepare::absolute:
+      return each(to, from, n, [](T v) { return math::abs(v); });
+    case Prepare::square:
+      return each(to, from, n, [](T v) { return v * v; });
+    default:
+      break;
   }
   if constexpr (!std::is_same_v<T, int64_t>) {
     if (p.prepare == Prepare::power) {
@@ -41,25 +45,33 @@ void prepare_values(const ReducePlan& p, T* to, const T* from, int64_t n, const 
     }
     if (one_centre) {
       const T c = centre[0];
-      if (p.prepare == Prepare::centred_square) each(to, from, n, [c](T v) { return (v - c) * (v - c); });
-      else each(to, from, n, [c](T v) { return math::exp(v - c); });
+      if (p.prepare == Prepare::centred_square)
+        each(to, from, n, [c](T v) { return (v - c) * (v - c); });
+      else
+        each(to, from, n, [c](T v) { return math::exp(v - c); });
       return;
     }
     WEFT_VECTOR_LOOP
     for (int64_t i = 0; i < n; ++i) to[i] = from[i] - centre[i];
-    if (p.prepare == Prepare::centred_square) each(to, to, n, [](T v) { return v * v; });
-    else each(to, to, n, [](T v) { return math::exp(v); });
+    if (p.prepare == Prepare::centred_square)
+      each(to, to, n, [](T v) { return v * v; });
+    else
+      each(to, to, n, [](T v) { return math::exp(v); });
   }
 }
 
 void prepare_any(const ReducePlan& p, char* to, const char* from, int64_t n, int64_t result, bool one_centre) {
   if (p.prepare == Prepare::none || p.prepare == Prepare::truth) return;
   auto run = [&]<class T>(T* values) {
-    prepare_values(p, values, reinterpret_cast<const T*>(from), n, static_cast<const T*>(p.centre) + (p.centre ? result : 0), one_centre);
+    prepare_values(p, values, reinterpret_cast<const T*>(from), n,
+                   static_cast<const T*>(p.centre) + (p.centre ? result : 0), one_centre);
   };
-  if (p.acc == DType::f32) run(reinterpret_cast<float*>(to));
-  else if (p.acc == DType::f64) run(reinterpret_cast<double*>(to));
-  else run(reinterpret_cast<int64_t*>(to));
+  if (p.acc == DType::f32)
+    run(reinterpret_cast<float*>(to));
+  else if (p.acc == DType::f64)
+    run(reinterpret_cast<double*>(to));
+  else
+    run(reinterpret_cast<int64_t*>(to));
 }
 
 }  // namespace

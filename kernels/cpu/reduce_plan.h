@@ -19,10 +19,10 @@ enum class Prepare : uint8_t {
 };
 enum class Combining : uint8_t { sum, product, max, min };
 
-/// Result k combines the `n` elements at base + kept offset(k) + reduced offset(i); both counted in the logical order of the
-/// dimensions, whatever the layout.
+/// Result k combines the `n` elements at base + kept offset(k) + reduced offset(i); both counted in the logical order
+/// of the dimensions, whatever the layout.
 struct ReducePlan {
-  Dims kept_sizes, kept_strides;        ///< merged where memory allows; at least one dimension each
+  Dims kept_sizes, kept_strides;  ///< merged where memory allows; at least one dimension each
   Dims reduced_sizes, reduced_strides;
   int64_t results = 1, n = 1;
   const char* base;
@@ -40,7 +40,9 @@ struct ReducePlan {
   /// The elements of a result lie side by side.
   bool rows_direct() const { return plain() && reduced_sizes.size() == 1 && (reduced_strides[0] == 1 || n == 1); }
   /// Results are neighbours in memory and elements are not: column by column is the better way.
-  bool by_columns() const { return kept_strides.back() == 1 && kept_sizes.back() > 1 && !(reduced_strides.back() == 1 && n > 1); }
+  bool by_columns() const {
+    return kept_strides.back() == 1 && kept_sizes.back() > 1 && !(reduced_strides.back() == 1 && n > 1);
+  }
   /// Elements first ... first + count - 1 (in the order of reduction) of a result, prepared, as acc.
   void gather(void* to, int64_t result, int64_t first, int64_t count) const;
   /// Element i of `columns` neighbouring results, prepared, as acc.

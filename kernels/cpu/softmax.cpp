@@ -56,8 +56,10 @@ void log_softmax_backward_row(const T* g, const T* y, T* gx, int64_t n) {
 // f.run<T>() for the type that out is computed in.
 template <class F>
 void in_compute_type(const Tensor& out, F f) {
-  if (out.dtype() == DType::f64) f(double{});
-  else f(float{});
+  if (out.dtype() == DType::f64)
+    f(double{});
+  else
+    f(float{});
 }
 
 }  // namespace
@@ -80,14 +82,16 @@ void softmax_backward(const OpCall& c) {
   const Tensor in[2] = {dense(c.in[0]), dense(c.in[1])};
   const RowShape shape(in[0].sizes(), c.as<SoftmaxAttrs>().dim);
   in_compute_type(c.out[0], [&]<class T>(T) {
-    each_row<T>(shape, in, c.out[0], [](const T* const* x, T* gx, int64_t n, int64_t) { softmax_backward_row(x[0], x[1], gx, n); });
+    each_row<T>(shape, in, c.out[0],
+                [](const T* const* x, T* gx, int64_t n, int64_t) { softmax_backward_row(x[0], x[1], gx, n); });
   });
 }
 void log_softmax_backward(const OpCall& c) {
   const Tensor in[2] = {dense(c.in[0]), dense(c.in[1])};
   const RowShape shape(in[0].sizes(), c.as<SoftmaxAttrs>().dim);
   in_compute_type(c.out[0], [&]<class T>(T) {
-    each_row<T>(shape, in, c.out[0], [](const T* const* x, T* gx, int64_t n, int64_t) { log_softmax_backward_row(x[0], x[1], gx, n); });
+    each_row<T>(shape, in, c.out[0],
+                [](const T* const* x, T* gx, int64_t n, int64_t) { log_softmax_backward_row(x[0], x[1], gx, n); });
   });
 }
 

@@ -19,7 +19,8 @@ void write(const Tensor& out, const T* values) {
 
 // All elements of each result combined; `empty` where there are none.
 template <class T>
-std::vector<T> combine(const Tensor& x, unsigned mask, Combining how, Prepare prepare, const T* centre, double exponent = 1, T empty = 0) {
+std::vector<T> combine(const Tensor& x, unsigned mask, Combining how, Prepare prepare, const T* centre,
+                       double exponent = 1, T empty = 0) {
   ReducePlan plan(x, mask, dtype_of<T>, prepare);
   plan.centre = centre;
   plan.exponent = exponent;
@@ -47,7 +48,10 @@ void norm_as(const OpCall& c) {
   const auto& a = c.as<NormOp::Attrs>();
   const bool infinite = std::isinf(a.p);
   const Combining how = !infinite ? Combining::sum : a.p > 0 ? Combining::max : Combining::min;
-  const Prepare prepare = a.p == 0 ? Prepare::truth : a.p == 1 || infinite ? Prepare::absolute : a.p == 2 ? Prepare::square : Prepare::power;
+  const Prepare prepare = a.p == 0               ? Prepare::truth
+                          : a.p == 1 || infinite ? Prepare::absolute
+                          : a.p == 2             ? Prepare::square
+                                                 : Prepare::power;
   std::vector<T> y = combine<T>(c.in[0], a.reduce.mask, how, prepare, nullptr, a.p);
   if (prepare == Prepare::square)
     for (T& v : y) v = std::sqrt(v);

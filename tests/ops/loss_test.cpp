@@ -46,7 +46,8 @@ TEST_CASE("cross_entropy in one pass is the composite, with its first and second
       for (double smoothing : {0.0, 0.2})
         for (bool weighted : {false, true}) {
           CAPTURE(sizes.vec(), reduction, smoothing, weighted);
-          Tensor x = random(sizes).set_requires_grad(true), target = empty(places, {.dtype = DType::i64}).random_(0, sizes[1]);
+          Tensor x = random(sizes).set_requires_grad(true),
+                 target = empty(places, {.dtype = DType::i64}).random_(0, sizes[1]);
           target.view({-1}).slice(0, 0, 2).fill_(1);
           CrossEntropyOptions o{.ignore_index = 1, .reduction = reduction, .label_smoothing = smoothing};
           if (weighted) o.weight = random({sizes[1]}).abs();
@@ -62,8 +63,10 @@ TEST_CASE("cross_entropy in one pass is the composite, with its first and second
             CAPTURE(i);
             REQUIRE(distance(got[i], want[i]) < 1e-10);
           }
-          REQUIRE(distance(nll_loss(log_softmax(x, 1), target, {.weight = o.weight, .ignore_index = 1, .reduction = reduction}),
-                           cross_entropy(x, target, {.weight = o.weight, .ignore_index = 1, .reduction = reduction})) < 1e-10);
+          REQUIRE(
+              distance(
+                  nll_loss(log_softmax(x, 1), target, {.weight = o.weight, .ignore_index = 1, .reduction = reduction}),
+                  cross_entropy(x, target, {.weight = o.weight, .ignore_index = 1, .reduction = reduction})) < 1e-10);
         }
   }
 }
@@ -76,7 +79,8 @@ TEST_CASE("cross_entropy at its edges") {
   CHECK_THROWS_AS(cross_entropy(x, tensor(std::vector<int64_t>{0, 1}), {.reduction = "men"}), Error);
   CHECK(std::isnan(cross_entropy(x, tensor(std::vector<int64_t>{-100, -100})).item().f64()));
   // logits far from zero keep their differences
-  CHECK(cross_entropy(tensor({1e4, 1e4 - 1}).view({1, 2}), tensor(std::vector<int64_t>{1})).item().f64() == Approx(1 + std::log1p(std::exp(-1.0))));
+  CHECK(cross_entropy(tensor({1e4, 1e4 - 1}).view({1, 2}), tensor(std::vector<int64_t>{1})).item().f64() ==
+        Approx(1 + std::log1p(std::exp(-1.0))));
   // probabilities that name one class each are class indices
   Tensor one_hot = tensor({0.0, 1.0, 0.0, 1.0, 0.0, 0.0}, {.dtype = DType::f64}).view({2, 3});
   CHECK(distance(cross_entropy(x, one_hot), cross_entropy(x, tensor(std::vector<int64_t>{1, 0}))) < 1e-12);

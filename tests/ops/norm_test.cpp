@@ -24,7 +24,8 @@ double distance(const Tensor& a, const Tensor& b) {
 
 using Function = std::function<Tensor(const std::vector<Tensor>&)>;
 
-// The value against `plain`, a composite of public ops; gradients of both, fused and to be differentiated; second gradients.
+// The value against `plain`, a composite of public ops; gradients of both, fused and to be differentiated; second
+// gradients.
 void compare(const Function& fused, const Function& plain, std::vector<Tensor> inputs) {
   for (Tensor& t : inputs) t.set_requires_grad(true);
   auto run = [&](const Function& f) {
@@ -57,14 +58,17 @@ Tensor plain_norm(const Tensor& x, const DimList& dims, double eps, bool centred
 
 TEST_CASE("softmax and log_softmax along any dimension") {
   for (int64_t dim : {0, 1, 2}) {
-    auto parts = [dim](const std::vector<Tensor>& in) { return in[0].sub(in[0].amax({.dim = dim, .keepdim = true}).detach()).exp(); };
+    auto parts = [dim](const std::vector<Tensor>& in) {
+      return in[0].sub(in[0].amax({.dim = dim, .keepdim = true}).detach()).exp();
+    };
     auto plain = [=](const std::vector<Tensor>& in) {
       Tensor e = parts(in);
       return e.div(e.sum({.dim = dim, .keepdim = true}));
     };
     const Tensor x = random({5, 37, 19});
     compare([=](const std::vector<Tensor>& in) { return softmax(in[0], dim); }, plain, {x});
-    compare([=](const std::vector<Tensor>& in) { return log_softmax(in[0], dim); }, [=](const std::vector<Tensor>& in) { return plain(in).log(); }, {x.transpose(0, 2)});
+    compare([=](const std::vector<Tensor>& in) { return log_softmax(in[0], dim); },
+            [=](const std::vector<Tensor>& in) { return plain(in).log(); }, {x.transpose(0, 2)});
   }
   Tensor x = random({3, 4}, DType::bf16);
   CHECK(softmax(x, 1).dtype() == DType::bf16);
@@ -84,12 +88,25 @@ TEST_CASE("softmax has the same bits along every dimension and on every number o
 
 TEST_CASE("layer_norm, rms_norm") {
   const Tensor x = random({50, 3, 8}), w = random({3, 8}), b = random({3, 8});
-  auto plain = [](const std::vector<Tensor>& in) { return plain_norm(in[0], {1, 2}, 1e-5, true).mul(in[1]).add(in[2]); };
-  compare([](const std::vector<Tensor>& in) { return layer_norm(in[0], {3, 8}, {.weight = in[1], .bias = in[2]}); }, plain, {x, w, b});
-  compare([](const std::vector<Tensor>& in) { return layer_norm(in[0], {3, 8}, {.bias = in[1]}); },
-          [](const std::vector<Tensor>& in) { return plain_norm(in[0], {1, 2}, 1e-5, true).add(in[1]); }, {x, b});
+  auto plain = [](const std::vector<Tensor>& in) {
+    return plain_norm(in[0], {1, 2}, 1e-5, true).mul(in[1]).add(in[2]);
+  };
+  compare(
+      [](const std::vector<Tensor>& in) {
+        return layer_norm(in[0], {3, 8}, {.weight = in[1], .bias = in[2]});
+      },
+      plain, {x, w, b});
+  compare(
+      [](const std::vector<Tensor>& in) {
+        return layer_norm(in[0], {3, 8}, {.bias = in[1]});
+      },
+      [](const std::vector<Tensor>& in) {
+        return plain_norm(in[0], {1, 2}, 1e-5, true).add(in[1]);
+      },
+      {x, b});
   compare([](const std::vector<Tensor>& in) { return rms_norm(in[0], {8}, {.weight = in[1], .eps = 1e-3}); },
-          [](const std::vector<Tensor>& in) { return plain_norm(in[0], {2}, 1e-3, false).mul(in[1]); }, {x, random({8})});
+          [](const std::vector<Tensor>& in) { return plain_norm(in[0], {2}, 1e-3, false).mul(in[1]); },
+          {x, random({8})});
   CHECK_THROWS_AS(layer_norm(x, {4}), Error);
   CHECK_THROWS_AS(layer_norm(x, {3, 8}, {.weight = random({8})}), Error);
   CHECK(layer_norm(zeros({0, 4}), {4}).sizes() == Dims{0, 4});
@@ -99,9 +116,13 @@ TEST_CASE("group_norm") {
   const Tensor x = random({4, 6, 3, 5}), w = random({6}), b = random({6});
   auto plain = [](const std::vector<Tensor>& in) {
     Tensor grouped = in[0].reshape({4, 2, 3, 15});
-    return plain_norm(grouped, {2, 3}, 1e-5, true).reshape({4, 6, 3, 5}).mul(in[1].view({6, 1, 1})).add(in[2].view({6, 1, 1}));
+    return plain_norm(grouped, {2, 3}, 1e-5, true)
+        .reshape({4, 6, 3, 5})
+        .mul(in[1].view({6, 1, 1}))
+        .add(in[2].view({6, 1, 1}));
   };
-  compare([](const std::vector<Tensor>& in) { return group_norm(in[0], 2, {.weight = in[1], .bias = in[2]}); }, plain, {x, w, b});
+  compare([](const std::vector<Tensor>& in) { return group_norm(in[0], 2, {.weight = in[1], .bias = in[2]}); }, plain,
+          {x, w, b});
   CHECK_THROWS_AS(group_norm(x, 4), Error);
 }
 

@@ -23,7 +23,9 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
 Tensor random(const Dims& sizes, DType dtype = DType::f32) { return empty(sizes, {.dtype = dtype}).normal_(); }
-bool same_bits(const Tensor& a, const Tensor& b) { return a.sizes() == b.sizes() && a.dtype() == b.dtype() && std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0; }
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.sizes() == b.sizes() && a.dtype() == b.dtype() && std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0;
+}
 std::vector<double> values(const Tensor& t) {
   Tensor c = t.detach().to(DType::f64).contiguous();
   return {c.data<double>(), c.data<double>() + c.numel()};
@@ -48,7 +50,8 @@ Tensor ordered_sum(const Tensor& x, unsigned mask) {
 
 TEST_CASE("sums follow the order of reduction_order.h in any layout and on any number of threads") {
   const int before = num_threads();
-  for (const Dims& sizes : {Dims{5}, Dims{31}, Dims{70000}, Dims{3, 2500}, Dims{2500, 3}, Dims{1100, 1030}, Dims{40, 7, 33}, Dims{2, 1500, 70}, Dims{70, 4, 1, 50}}) {
+  for (const Dims& sizes : {Dims{5}, Dims{31}, Dims{70000}, Dims{3, 2500}, Dims{2500, 3}, Dims{1100, 1030},
+                            Dims{40, 7, 33}, Dims{2, 1500, 70}, Dims{70, 4, 1, 50}}) {
     for (bool transposed : {false, true}) {
       Tensor x = random(sizes);
       if (transposed) x = x.transpose(0, -1);
