@@ -1,3 +1,4 @@
 #define WEFT_FAMILY 3
-#include "autograd/carrier_shard.inc"
 #include "core/ops/activation.h"
+
+#include "autograd/carrier_shard.inc"

@@ -1,3 +1,4 @@
 #define WEFT_FAMILY 5
-#include "autograd/carrier_shard.inc"
 #include "core/ops/compare.h"
+
+#include "autograd/carrier_shard.inc"

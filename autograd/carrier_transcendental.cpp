@@ -1,3 +1,4 @@
 #define WEFT_FAMILY 2
-#include "autograd/carrier_shard.inc"
 #include "core/ops/transcendental.h"
+
+#include "autograd/carrier_shard.inc"
