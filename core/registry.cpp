@@ -83,34 +83,7 @@ Value literal(std::string_view text) {
 }
 
 Args bind(const OpSchema& s, std::vector<Value> args, std::vector<NamedValue> kwargs) {
-  std::vector<Param> params = parse(s.params);
-  std::vector<std::string_view> names;
-  std::vector<Value> values;
-  size_t next = 0;
-  for (const Param& p : params) {
-    names.push_back(p.name);
-    auto named = std::find_if(kwargs.begin(), kwargs.end(), [&](const NamedValue& k) { return k.name == p.name; });
-    if (named != kwargs.end()) {
-      values.push_back(std::move(named->value));
-      kwargs.erase(named);
-    } else if (p.rest && next < args.size()) {
-      if (args[next].is_list() || args[next].is_none()) {
-        values.push_back(std::move(args[next++]));
-      } else {
-        Value::List rest;
-        while (next < args.size()) rest.push_back(std::move(args[next++]));
-        values.push_back(Value::list(std::move(rest)));
-      }
-    } else if (!p.keyword_only && next < args.size()) {
-      values.push_back(std::move(args[next++]));
-    } else {
-      WEFT_CHECK_TYPE(!p.otherwise.empty() || p.rest, "{}: argument {} is missing; it takes ({})", s.name, p.name, s.params);
-      values.push_back(p.rest && p.otherwise.empty() ? Value::list() : literal(p.otherwise));
-    }
-  }
-  WEFT_CHECK_TYPE(next == args.size(), "{}: {} arguments are too many; it takes ({})", s.name, args.size(), s.params);
-  WEFT_CHECK_TYPE(kwargs.empty(), "{}: unknown argument {}; it takes ({})", s.name, kwargs.empty() ? "" : kwargs.front().name, s.params);
-  return Args(s.name, std::move(names), std::move(values));
+  return bind_args(s.name, s.params, std::move(args), std::move(kwargs));
 }
 
 Value inplace(const OpSchema& s, std::vector<Value> args, std::vector<NamedValue> kwargs) {
@@ -157,6 +130,37 @@ void give(const Value& result, const Value& out, std::string_view op) {
 }
 
 }  // namespace
+
+Args bind_args(std::string_view name, std::string_view text, std::vector<Value> args, std::vector<NamedValue> kwargs) {
+  std::vector<Param> params = parse(text);
+  std::vector<std::string_view> names;
+  std::vector<Value> values;
+  size_t next = 0;
+  for (const Param& p : params) {
+    names.push_back(p.name);
+    auto named = std::find_if(kwargs.begin(), kwargs.end(), [&](const NamedValue& k) { return k.name == p.name; });
+    if (named != kwargs.end()) {
+      values.push_back(std::move(named->value));
+      kwargs.erase(named);
+    } else if (p.rest && next < args.size()) {
+      if (args[next].is_list() || args[next].is_none()) {
+        values.push_back(std::move(args[next++]));
+      } else {
+        Value::List rest;
+        while (next < args.size()) rest.push_back(std::move(args[next++]));
+        values.push_back(Value::list(std::move(rest)));
+      }
+    } else if (!p.keyword_only && next < args.size()) {
+      values.push_back(std::move(args[next++]));
+    } else {
+      WEFT_CHECK_TYPE(!p.otherwise.empty() || p.rest, "{}: argument {} is missing; it takes ({})", name, p.name, text);
+      values.push_back(p.rest && p.otherwise.empty() ? Value::list() : literal(p.otherwise));
+    }
+  }
+  WEFT_CHECK_TYPE(next == args.size(), "{}: {} arguments are too many; it takes ({})", name, args.size(), text);
+  WEFT_CHECK_TYPE(kwargs.empty(), "{}: unknown argument {}; it takes ({})", name, kwargs.empty() ? "" : kwargs.front().name, text);
+  return Args(name, std::move(names), std::move(values));
+}
 
 std::string Args::label(size_t i) const { return std::string(op_) + ": " + std::string(names_[i]); }
 Scalar Args::scalar(size_t i) const {

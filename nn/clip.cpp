@@ -26,7 +26,8 @@ Tensor get_total_norm(const std::vector<Tensor>& tensors, double norm_type, bool
   if (norms.empty()) return scalar_tensor(0.0);
   for (Tensor& n : norms) n = n.to(norms[0].device());
   Tensor total = norm(stack(norms), norm_type);
-  WEFT_CHECK(!error_if_nonfinite || std::isfinite(total.item<double>()), "get_total_norm: the norm of the tensors is {}; look for inf or NaN in the gradients",
+  WEFT_CHECK(!error_if_nonfinite || std::isfinite(total.item<double>()),
+             "get_total_norm: the norm of the tensors is {}; look for inf or NaN in the gradients",
              total.item<double>());
   return total;
 }
@@ -57,7 +58,8 @@ Tensor parameters_to_vector(const std::vector<Tensor>& parameters) {
 void vector_to_parameters(const Tensor& vector, const std::vector<Tensor>& parameters) {
   int64_t total = 0, at = 0;
   for (const Tensor& p : parameters) total += p.numel();
-  WEFT_CHECK(vector.dim() == 1 && vector.numel() == total, "vector_to_parameters: {} for parameters of {} elements together", vector, total);
+  WEFT_CHECK(vector.dim() == 1 && vector.numel() == total,
+             "vector_to_parameters: {} for parameters of {} elements together", vector, total);
   NoGrad guard;
   for (const Tensor& p : parameters) {
     Tensor target = p;

@@ -7,7 +7,7 @@
 namespace weft::nn::utils {
 
 struct ClipGradNormOptions {
-  double norm_type = 2;               ///< may be infinity
+  double norm_type = 2;  ///< may be infinity
   bool error_if_nonfinite = false;
 };
 /// The norm of all elements of all tensors (undefined ones are skipped); a 0-dim tensor, 0 without tensors.

@@ -15,8 +15,8 @@
 // torch.nn.functional: the names of namespace weft that live there in PyTorch, and what is composed of them.
 namespace weft::nn::functional {
 
-using weft::linear;
 using weft::embedding;
+using weft::linear;
 using weft::one_hot;
 
 // activations
@@ -29,6 +29,7 @@ using weft::hardsigmoid;
 using weft::hardswish;
 using weft::hardtanh;
 using weft::leaky_relu;
+using weft::log_softmax;
 using weft::logsigmoid;
 using weft::mish;
 using weft::prelu;
@@ -38,15 +39,14 @@ using weft::rrelu;
 using weft::selu;
 using weft::sigmoid;
 using weft::silu;
+using weft::softmax;
+using weft::softmin;
 using weft::softplus;
 using weft::softshrink;
 using weft::softsign;
 using weft::tanh;
 using weft::tanhshrink;
 using weft::threshold;
-using weft::log_softmax;
-using weft::softmax;
-using weft::softmin;
 
 // dropout
 using weft::alpha_dropout;

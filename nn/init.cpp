@@ -56,7 +56,8 @@ Tensor& eye_(Tensor& t) {
 }
 Tensor& dirac_(Tensor& t, int64_t groups) {
   WEFT_CHECK(t.dim() >= 3 && t.dim() <= 5, "dirac_: needs 3 to 5 dimensions; got {}", t);
-  WEFT_CHECK(groups > 0 && t.size(0) % groups == 0, "dirac_: {} output channels do not divide into {} groups", t.size(0), groups);
+  WEFT_CHECK(groups > 0 && t.size(0) % groups == 0, "dirac_: {} output channels do not divide into {} groups",
+             t.size(0), groups);
   NoGrad guard;
   t.zero_();
   const int64_t per_group = t.size(0) / groups;
@@ -134,12 +135,14 @@ Tensor& sparse_(Tensor& t, double sparsity, double std, Generator* generator) {
 }
 
 double calculate_gain(std::string_view name, std::optional<double> param) {
-  for (std::string_view linear : {"linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "sigmoid"})
+  for (std::string_view linear :
+       {"linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "sigmoid"})
     if (name == linear) return 1;
   if (name == "tanh") return 5.0 / 3;
   if (name == "relu") return std::sqrt(2.0);
   if (name == "selu") return 0.75;
-  WEFT_CHECK(name == "leaky_relu", "calculate_gain: unknown nonlinearity \"{}\"; use linear, sigmoid, tanh, relu, leaky_relu or selu", name);
+  WEFT_CHECK(name == "leaky_relu",
+             "calculate_gain: unknown nonlinearity \"{}\"; use linear, sigmoid, tanh, relu, leaky_relu or selu", name);
   const double slope = param.value_or(0.01);
   return std::sqrt(2.0 / (1 + slope * slope));
 }

@@ -15,7 +15,8 @@ enum class FanMode : uint8_t { fan_in, fan_out };
 Tensor& uniform_(Tensor& t, double a = 0, double b = 1, Generator* generator = nullptr);
 Tensor& normal_(Tensor& t, double mean = 0, double std = 1, Generator* generator = nullptr);
 /// Normal numbers, drawn from the part of the distribution inside [a, b].
-Tensor& trunc_normal_(Tensor& t, double mean = 0, double std = 1, double a = -2, double b = 2, Generator* generator = nullptr);
+Tensor& trunc_normal_(Tensor& t, double mean = 0, double std = 1, double a = -2, double b = 2,
+                      Generator* generator = nullptr);
 Tensor& constant_(Tensor& t, Scalar value);
 Tensor& ones_(Tensor& t);
 Tensor& zeros_(Tensor& t);
@@ -40,8 +41,8 @@ Tensor& orthogonal_(Tensor& t, double gain = 1, Generator* generator = nullptr);
 /// Normal numbers, with the given part of every column zero; 2 dimensions.
 Tensor& sparse_(Tensor& t, double sparsity, double std = 0.01, Generator* generator = nullptr);
 
-/// The factor that keeps the deviation behind a nonlinearity: "linear", "conv2d", ..., "sigmoid", "tanh", "relu", "selu",
-/// "leaky_relu" (param: its slope, default 0.01).
+/// The factor that keeps the deviation behind a nonlinearity: "linear", "conv2d", ..., "sigmoid", "tanh", "relu",
+/// "selu", "leaky_relu" (param: its slope, default 0.01).
 double calculate_gain(std::string_view nonlinearity, std::optional<double> param = {});
 /// (fan_in, fan_out) of a weight [out, in, kernel...]; at least 2 dimensions.
 std::pair<int64_t, int64_t> fan_in_and_fan_out(const Tensor& t);

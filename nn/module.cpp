@@ -42,11 +42,14 @@ Buffer::Buffer(Module& parent, std::string_view name, const Tensor& value, bool 
 
 void Module::add(std::string_view name, const void* member, EntryKind kind) {
   WEFT_CHECK(!name.empty(), "{}: a member needs a name; give it one", type_name());
-  WEFT_CHECK(name.find('.') == name.npos, "{}: the member name \"{}\" holds a dot; dots separate modules", type_name(), name);
-  for (const Entry& e : entries_) WEFT_CHECK(e.name != name, "{}: two members are named \"{}\"; rename one", type_name(), name);
+  WEFT_CHECK(name.find('.') == name.npos, "{}: the member name \"{}\" holds a dot; dots separate modules", type_name(),
+             name);
+  for (const Entry& e : entries_)
+    WEFT_CHECK(e.name != name, "{}: two members are named \"{}\"; rename one", type_name(), name);
   const ptrdiff_t offset = static_cast<const char*>(member) - reinterpret_cast<const char*>(this);
   WEFT_CHECK(offset > 0 && offset < kLargestModule,
-             "{}: \"{}\" is not a member of this module; make it one, or use ModuleList, ModuleDict or Sequential", type_name(), name);
+             "{}: \"{}\" is not a member of this module; make it one, or use ModuleList, ModuleDict or Sequential",
+             type_name(), name);
   entries_.push_back({std::string(name), offset, kind});
 }
 void Module::register_parameter(std::string_view name, Tensor& member) {
@@ -86,7 +89,9 @@ struct ModuleTree {
   struct Members : MemberVisitor {
     std::vector<Member> tensors;
     std::vector<std::pair<std::string, Module*>> modules;
-    void tensor(std::string_view name, Tensor& t, Kind kind) override { tensors.push_back({std::string(name), &t, kind}); }
+    void tensor(std::string_view name, Tensor& t, Kind kind) override {
+      tensors.push_back({std::string(name), &t, kind});
+    }
     void child(std::string_view name, Module& m) override { modules.emplace_back(name, &m); }
   };
   static Members members(Module& m) {
@@ -110,7 +115,8 @@ struct ModuleTree {
     std::unordered_set<const TensorImpl*> seen;
     for (const NamedModule& module : all(m, true))
       for (const Member& x : members(*module.module).tensors)
-        if ((x.kind == Kind::parameter) == parameters && seen.insert(x.tensor->impl()).second) out.push_back({join(module.name, x.name), *x.tensor});
+        if ((x.kind == Kind::parameter) == parameters && seen.insert(x.tensor->impl()).second)
+          out.push_back({join(module.name, x.name), *x.tensor});
     return out;
   }
   static void each_tensor(Module& m, const std::function<void(Tensor&, Kind)>& f) {
@@ -159,7 +165,8 @@ std::vector<Module*> Module::modules() { return only_modules(named_modules()); }
 std::vector<NamedModule> Module::named_children() {
   std::vector<NamedModule> out;
   for (const auto& [name, m] : ModuleTree::members(*this).modules)
-    if (std::none_of(out.begin(), out.end(), [m = m](const NamedModule& seen) { return seen.module == m; })) out.push_back({name, m});
+    if (std::none_of(out.begin(), out.end(), [m = m](const NamedModule& seen) { return seen.module == m; }))
+      out.push_back({name, m});
   return out;
 }
 std::vector<Module*> Module::children() { return only_modules(named_children()); }
@@ -188,8 +195,10 @@ void Module::apply(const std::function<void(Module&)>& f) {
 void Module::zero_grad(bool set_to_none) {
   for (Tensor& p : parameters()) {
     if (!p.grad().defined()) continue;
-    if (set_to_none) p.set_grad(Tensor());
-    else p.set_grad(zeros_like(p.grad()));
+    if (set_to_none)
+      p.set_grad(Tensor());
+    else
+      p.set_grad(zeros_like(p.grad()));
   }
 }
 void Module::requires_grad_(bool on) {
@@ -254,15 +263,18 @@ IncompatibleKeys Module::load_state_dict(const StateDict& state, LoadOptions o) 
       keys.missing.push_back(n.name);
       if (o.strict) problems += detail::format("\n  missing: {} {}", {n.name, n.tensor.sizes()});
     } else if (!value->defined() || value->sizes() != n.tensor.sizes()) {
-      problems += detail::format("\n  shape: {} is {} here, {} in the state", {n.name, n.tensor.sizes(), value->defined() ? value->sizes() : Dims()});
+      problems += detail::format("\n  shape: {} is {} here, {} in the state",
+                                 {n.name, n.tensor.sizes(), value->defined() ? value->sizes() : Dims()});
     }
   }
   for (const auto& [name, value] : state)
     if (!known.count(name)) {
       keys.unexpected.push_back(name);
-      if (o.strict) problems += detail::format("\n  unexpected: {} {}", {name, value.defined() ? value.sizes() : Dims()});
+      if (o.strict)
+        problems += detail::format("\n  unexpected: {} {}", {name, value.defined() ? value.sizes() : Dims()});
     }
-  WEFT_CHECK(problems.empty(), "load_state_dict: the state does not fit {}; nothing was loaded:{}", type_name(), problems);
+  WEFT_CHECK(problems.empty(), "load_state_dict: the state does not fit {}; nothing was loaded:{}", type_name(),
+             problems);
   NoGrad guard;
   for (NamedTensor& n : own)
     if (const Tensor* value = state.find(n.name)) n.tensor.copy_(*value);

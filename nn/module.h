@@ -210,19 +210,22 @@ struct Child : M {
   }
 };
 
-/// Base of modules with hooks: `struct Mlp : nn::Layer<Mlp> { Tensor forward(const Tensor& x); }` is called as model(x).
+/// Base of modules with hooks: `struct Mlp : nn::Layer<Mlp> { Tensor forward(const Tensor& x); }` is called as
+/// model(x).
 template <class Self>
 class Layer : public Module {
  public:
   using Module::Module;
   template <class... A>
-  auto operator()(A&&... a) {
-    return invoke(static_cast<Self&>(*this), std::forward<A>(a)...);
+  auto operator()(A&&... a) requires requires(Self& self) {
+    self.forward(std::forward<A>(a)...);
   }
+  { return invoke(static_cast<Self&>(*this), std::forward<A>(a)...); }
   template <class... A>
-  auto operator()(A&&... a) const {
-    return invoke(static_cast<const Self&>(*this), std::forward<A>(a)...);
+  auto operator()(A&&... a) const requires requires(const Self& self) {
+    self.forward(std::forward<A>(a)...);
   }
+  { return invoke(static_cast<const Self&>(*this), std::forward<A>(a)...); }
 
  private:
   template <class S, class First, class... A>

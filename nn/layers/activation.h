@@ -18,7 +18,8 @@ struct Activation : Layer<Self> {
 template <class Self, Tensor (*function)(const Tensor&, double)>
 struct Activation1 : Layer<Self> {
   Activation1(double value = Self::kDefault) : value(value) {}
-  Activation1(Module& parent, std::string_view name, double value = Self::kDefault) : Layer<Self>(parent, name), value(value) {}
+  Activation1(Module& parent, std::string_view name, double value = Self::kDefault)
+      : Layer<Self>(parent, name), value(value) {}
   Tensor forward(const Tensor& x) const { return function(x, value); }
   double value;
 };
@@ -109,7 +110,9 @@ struct Softmax2d : Layer<Softmax2d> {
 /// `GELU{{.approximate = "tanh"}}`.
 struct GELU : Layer<GELU> {
   GELU(const GeluOptions& o = {});
-  GELU(Module& parent, std::string_view name, const GeluOptions& o = {}) : GELU(o) { parent.register_module(name, *this); }
+  GELU(Module& parent, std::string_view name, const GeluOptions& o = {}) : GELU(o) {
+    parent.register_module(name, *this);
+  }
   Tensor forward(const Tensor& x) const { return gelu(x, {.approximate = tanh ? "tanh" : "none"}); }
   bool tanh;
 
@@ -164,7 +167,9 @@ struct PreluOptions {
 /// Leaky relu with a trained slope: weight [num_parameters].
 struct PReLU : Layer<PReLU> {
   PReLU(const PreluOptions& o = {}) : weight(*this, "weight", full({o.num_parameters}, Scalar(o.init))) {}
-  PReLU(Module& parent, std::string_view name, const PreluOptions& o = {}) : PReLU(o) { parent.register_module(name, *this); }
+  PReLU(Module& parent, std::string_view name, const PreluOptions& o = {}) : PReLU(o) {
+    parent.register_module(name, *this);
+  }
   Tensor forward(const Tensor& x) const { return prelu(x, weight); }
   Parameter weight;
 };

@@ -9,7 +9,9 @@ void AnyModule::fail_get(const char* wanted) {
 }
 
 namespace detail {
-void fail_element(const char* container, int64_t index, size_t size) { fail_with(Fault::index, "{}: index {} is out of range for {} modules", container, index, size); }
+void fail_element(const char* container, int64_t index, size_t size) {
+  fail_with(Fault::index, "{}: index {} is out of range for {} modules", container, index, size);
+}
 void fail_key(const char* container, std::string_view key, bool taken) {
   fail_with(Fault::index, taken ? "{}: the name \"{}\" is taken" : "{}: there is no \"{}\"", container, key);
 }
@@ -21,7 +23,8 @@ Tensor Sequential::forward(const Tensor& x) {
   return y;
 }
 Sequential& Sequential::push_back(std::string name, AnyModule module) {
-  WEFT_CHECK(!name.empty() && name.find('.') == name.npos, "Sequential: \"{}\" is no name for a module; it must not be empty or hold dots", name);
+  WEFT_CHECK(!name.empty() && name.find('.') == name.npos,
+             "Sequential: \"{}\" is no name for a module; it must not be empty or hold dots", name);
   for (const auto& item : items_)
     if (item.first == name) detail::fail_key("Sequential", name, true);
   items_.emplace_back(std::move(name), std::move(module));

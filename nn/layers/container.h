@@ -66,8 +66,8 @@ inline Module& as_module(AnyModule& m) { return m.module(); }
 struct Sequential : Layer<Sequential> {
   Sequential() = default;
   template <IsModule First, IsModule... Rest>
-  requires(sizeof...(Rest) > 0 || !std::same_as<std::remove_cvref_t<First>, Sequential>)
-  explicit Sequential(First&& first, Rest&&... rest) {
+  requires(sizeof...(Rest) > 0 ||
+           !std::same_as<std::remove_cvref_t<First>, Sequential>) explicit Sequential(First&& first, Rest&&... rest) {
     push_back(std::forward<First>(first));
     (push_back(std::forward<Rest>(rest)), ...);
   }
@@ -100,8 +100,8 @@ struct Sequential : Layer<Sequential> {
   std::vector<std::pair<std::string, AnyModule>> items_;
 };
 
-/// A vector of modules of one type, named "0", "1", ... (torch.nn.ModuleList): `ModuleList<Block> blocks{*this, "blocks"};
-/// blocks.emplace_back(64, 4); for (Block& b : blocks) x = b(x);`. ModuleList<> holds modules of any type.
+/// A vector of modules of one type, named "0", "1", ... (torch.nn.ModuleList): `ModuleList<Block> blocks{*this,
+/// "blocks"}; blocks.emplace_back(64, 4); for (Block& b : blocks) x = b(x);`. ModuleList<> holds modules of any type.
 template <class M = AnyModule>
 class ModuleList : public Module {
  public:

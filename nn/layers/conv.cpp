@@ -16,12 +16,18 @@ ConvGeometry conv_geometry(int dims, const Extents& kernel, const ConvLayerOptio
     if (o.padding_mode == mode) {
       ConvGeometry g{{o.stride, o.padding, o.dilation, o.groups}, std::string(mode), {}};
       // The caller's text may not live as long as the layer.
-      if (o.padding.mode == "same") g.options.padding = "same";
-      else if (o.padding.mode == "valid") g.options.padding = "valid";
-      else WEFT_CHECK(o.padding.mode.empty(), "Conv: padding is \"{}\"; use numbers, \"same\" or \"valid\"", o.padding.mode);
+      if (o.padding.mode == "same")
+        g.options.padding = "same";
+      else if (o.padding.mode == "valid")
+        g.options.padding = "valid";
+      else
+        WEFT_CHECK(o.padding.mode.empty(), "Conv: padding is \"{}\"; use numbers, \"same\" or \"valid\"",
+                   o.padding.mode);
       if (mode == "zeros") return g;
       for (int d = dims - 1; d >= 0; --d) {
-        const int64_t total = o.padding.mode == "same" ? o.dilation[d] * (kernel[d] - 1) : o.padding.mode == "valid" ? 0 : 2 * o.padding[d];
+        const int64_t total = o.padding.mode == "same"    ? o.dilation[d] * (kernel[d] - 1)
+                              : o.padding.mode == "valid" ? 0
+                                                          : 2 * o.padding[d];
         g.pad.push_back(total / 2);
         g.pad.push_back(total - total / 2);
       }
@@ -33,7 +39,8 @@ ConvGeometry conv_geometry(int dims, const Extents& kernel, const ConvLayerOptio
 
 Tensor conv_weight(int dims, int64_t in, int64_t out, const Extents& kernel, int64_t groups, bool transposed) {
   check_extents(kernel, dims, "Conv", "kernel_size");
-  WEFT_CHECK(groups > 0 && in > 0 && out > 0 && in % groups == 0 && out % groups == 0, "Conv: {} groups have to divide in_channels {} and out_channels {}", groups, in, out);
+  WEFT_CHECK(groups > 0 && in > 0 && out > 0 && in % groups == 0 && out % groups == 0,
+             "Conv: {} groups have to divide in_channels {} and out_channels {}", groups, in, out);
   Dims sizes = transposed ? Dims{in, out / groups} : Dims{out, in / groups};
   for (int d = 0; d < dims; ++d) sizes.push_back(kernel[d]);
   return empty(sizes);
@@ -49,7 +56,8 @@ Tensor conv(int dims, const Tensor& x, const Tensor& weight, const Tensor& bias,
   return f(pad(x, g.pad.vec(), g.padding_mode), weight, bias, g.options);
 }
 
-std::string conv_repr(const Tensor& weight, bool transposed, const Extents& stride, const Extents& padding, int64_t groups, bool bias) {
+std::string conv_repr(const Tensor& weight, bool transposed, const Extents& stride, const Extents& padding,
+                      int64_t groups, bool bias) {
   const int dims = weight.dim() - 2;
   auto tuple = [dims](auto at) {
     std::string text = "(";
@@ -57,7 +65,9 @@ std::string conv_repr(const Tensor& weight, bool transposed, const Extents& stri
     return text + ")";
   };
   const int64_t a = weight.size(0), b = weight.size(1) * groups;
-  std::string text = format("{}, {}, kernel_size={}, stride={}", {transposed ? a : b, transposed ? b : a, tuple([&](int d) { return weight.size(d + 2); }), tuple([&](int d) { return stride[d]; })});
+  std::string text = format("{}, {}, kernel_size={}, stride={}",
+                            {transposed ? a : b, transposed ? b : a, tuple([&](int d) { return weight.size(d + 2); }),
+                             tuple([&](int d) { return stride[d]; })});
   bool padded = false;
   for (int64_t p : padding.values) padded |= p != 0;
   if (padded) text += ", padding=" + tuple([&](int d) { return padding[d]; });

@@ -33,7 +33,8 @@ ConvGeometry conv_geometry(int dims, const Extents& kernel, const ConvLayerOptio
 Tensor conv_weight(int dims, int64_t in, int64_t out, const Extents& kernel, int64_t groups, bool transposed);
 void reset_conv(Tensor& weight, Tensor& bias);
 Tensor conv(int dims, const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvGeometry& g);
-std::string conv_repr(const Tensor& weight, bool transposed, const Extents& stride, const Extents& padding, int64_t groups, bool bias);
+std::string conv_repr(const Tensor& weight, bool transposed, const Extents& stride, const Extents& padding,
+                      int64_t groups, bool bias);
 
 template <class Self, int dims>
 struct ConvLayer : Layer<Self> {
@@ -43,8 +44,8 @@ struct ConvLayer : Layer<Self> {
         bias(*this, "bias", o.bias ? empty({out_channels}) : Tensor()) {
     reset_parameters();
   }
-  ConvLayer(Module& parent, std::string_view name, int64_t in_channels, int64_t out_channels, const Extents& kernel_size,
-            const ConvLayerOptions& o = {})
+  ConvLayer(Module& parent, std::string_view name, int64_t in_channels, int64_t out_channels,
+            const Extents& kernel_size, const ConvLayerOptions& o = {})
       : ConvLayer(in_channels, out_channels, kernel_size, o) {
     parent.register_module(name, *this);
   }
@@ -56,13 +57,16 @@ struct ConvLayer : Layer<Self> {
 
  protected:
   std::string extra_repr() const override {
-    return conv_repr(weight, false, geometry.options.stride, geometry.options.padding, geometry.options.groups, bias.defined());
+    return conv_repr(weight, false, geometry.options.stride, geometry.options.padding, geometry.options.groups,
+                     bias.defined());
   }
 };
 
-template <class Self, int dims, Tensor (*function)(const Tensor&, const Tensor&, const Tensor&, const ConvTransposeOptions&)>
+template <class Self, int dims,
+          Tensor (*function)(const Tensor&, const Tensor&, const Tensor&, const ConvTransposeOptions&)>
 struct ConvTransposeLayer : Layer<Self> {
-  ConvTransposeLayer(int64_t in_channels, int64_t out_channels, const Extents& kernel_size, const ConvTransposeLayerOptions& o = {})
+  ConvTransposeLayer(int64_t in_channels, int64_t out_channels, const Extents& kernel_size,
+                     const ConvTransposeLayerOptions& o = {})
       : options{o.stride, o.padding, o.output_padding, o.groups, o.dilation},
         weight(*this, "weight", conv_weight(dims, in_channels, out_channels, kernel_size, o.groups, true)),
         bias(*this, "bias", o.bias ? empty({out_channels}) : Tensor()) {

@@ -12,8 +12,8 @@ namespace weft::nn {
 Embedding::Embedding(int64_t num_embeddings, int64_t embedding_dim, const EmbeddingLayerOptions& o)
     : options(o), weight(*this, "weight", empty({num_embeddings, embedding_dim})) {
   if (o.padding_idx) {
-    WEFT_CHECK(*o.padding_idx >= -num_embeddings && *o.padding_idx < num_embeddings, "Embedding: padding_idx {} is out of range for {} embeddings", *o.padding_idx,
-               num_embeddings);
+    WEFT_CHECK(*o.padding_idx >= -num_embeddings && *o.padding_idx < num_embeddings,
+               "Embedding: padding_idx {} is out of range for {} embeddings", *o.padding_idx, num_embeddings);
     if (*o.padding_idx < 0) options.padding_idx = *o.padding_idx + num_embeddings;
   }
   reset_parameters();
@@ -37,7 +37,17 @@ Tensor Embedding::forward(const Tensor& indices) const {
     NoGrad guard;
     Tensor used = indices.reshape({-1}), rows = embedding(used, weight), values = weight;
     Tensor norms = norm(rows, options.norm_type, {.dim = 1, .keepdim = true});
-    values.index_put_({used}, where(norms.gt(*options.max_norm), rows.mul(div(*options.max_norm, norms.add(1e-7))), rows));
+    values.index_put_({used},
+                      where(norms.gt(*options.max_norm), rows.mul(div(*options.max_norm, norms.add(1e-7))), rows));
+  }
+  if (options.scale_grad_by_freq) {
+    Tensor y = embedding(indices, weight, {.padding_idx = options.padding_idx});
+    if (!y.requires_grad()) return y;
+    Tensor flat = indices.reshape({-1}), counts = zeros({weight.size(0)}, {.dtype = y.dtype()});
+    counts.index_add_(0, flat, ones(flat.sizes(), {.dtype = y.dtype()}));
+    Tensor times = counts.index_select(0, flat).view(indices.sizes()).unsqueeze(-1);
+    y.register_hook([times](const Tensor& g) { return g.div(times); });
+    return y;
   }
   return embedding(indices, weight, {.padding_idx = options.padding_idx});
 }

@@ -22,8 +22,8 @@ struct Linear : Layer<Linear> {
   std::string extra_repr() const override;
 };
 
-/// y_k = x1^T W_k x2 + b_k of x1 [..., in1], x2 [..., in2] (torch.nn.Bilinear): weight [out, in1, in2], uniform in +- 1 /
-/// sqrt(in1).
+/// y_k = x1^T W_k x2 + b_k of x1 [..., in1], x2 [..., in2] (torch.nn.Bilinear): weight [out, in1, in2], uniform in +- 1
+/// / sqrt(in1).
 struct Bilinear : Layer<Bilinear> {
   Bilinear(int64_t in1_features, int64_t in2_features, int64_t out_features, const LinearOptions& o = {});
   Bilinear(Module& parent, std::string_view name, int64_t in1_features, int64_t in2_features, int64_t out_features,
@@ -56,7 +56,8 @@ struct Flatten : Layer<Flatten> {
 /// One dimension as several (torch.nn.Unflatten).
 struct Unflatten : Layer<Unflatten> {
   Unflatten(int64_t dim, const Dims& sizes) : dim(dim), sizes(sizes) {}
-  Unflatten(Module& parent, std::string_view name, int64_t dim, const Dims& sizes) : Layer(parent, name), dim(dim), sizes(sizes) {}
+  Unflatten(Module& parent, std::string_view name, int64_t dim, const Dims& sizes)
+      : Layer(parent, name), dim(dim), sizes(sizes) {}
   Tensor forward(const Tensor& x) const { return x.unflatten(dim, sizes); }
   int64_t dim;
   Dims sizes;

@@ -3,8 +3,8 @@
 #include "core/ops/norm.h"
 #include "nn/module.h"
 
-// The losses of torch.nn: layers around the functions of the same name, whose options they take. Tensors among the options
-// (class weights) are buffers: they follow to(device) and, in PyTorch's names, state_dict().
+// The losses of torch.nn: layers around the functions of the same name, whose options they take. Tensors among the
+// options (class weights) are buffers: they follow to(device) and, in PyTorch's names, state_dict().
 namespace weft::nn {
 
 namespace detail {
@@ -63,7 +63,8 @@ struct BCEWithLogitsLoss : Layer<BCEWithLogitsLoss> {
     parent.register_module(name, *this);
   }
   Tensor forward(const Tensor& input, const Tensor& target) const {
-    return binary_cross_entropy_with_logits(input, target, {.weight = weight, .reduction = reduction, .pos_weight = pos_weight});
+    return binary_cross_entropy_with_logits(input, target,
+                                            {.weight = weight, .reduction = reduction, .pos_weight = pos_weight});
   }
   Reduction reduction;
   Buffer weight, pos_weight;
@@ -94,7 +95,8 @@ struct PoissonNLLLoss : detail::Loss<PoissonNLLLoss, PoissonNllOptions, poisson_
 /// (input, target, var).
 struct GaussianNLLLoss : Layer<GaussianNLLLoss> {
   GaussianNLLLoss(const GaussianNllOptions& o = {}) : options(o) {}
-  GaussianNLLLoss(Module& parent, std::string_view name, const GaussianNllOptions& o = {}) : Layer(parent, name), options(o) {}
+  GaussianNLLLoss(Module& parent, std::string_view name, const GaussianNllOptions& o = {})
+      : Layer(parent, name), options(o) {}
   Tensor forward(const Tensor& input, const Tensor& target, const Tensor& var) const {
     return gaussian_nll_loss(input, target, var, options);
   }
@@ -123,7 +125,8 @@ struct CosineEmbeddingLoss : Layer<CosineEmbeddingLoss> {
 /// (anchor, positive, negative).
 struct TripletMarginLoss : Layer<TripletMarginLoss> {
   TripletMarginLoss(const TripletMarginOptions& o = {}) : options(o) {}
-  TripletMarginLoss(Module& parent, std::string_view name, const TripletMarginOptions& o = {}) : Layer(parent, name), options(o) {}
+  TripletMarginLoss(Module& parent, std::string_view name, const TripletMarginOptions& o = {})
+      : Layer(parent, name), options(o) {}
   Tensor forward(const Tensor& anchor, const Tensor& positive, const Tensor& negative) const {
     return triplet_margin_loss(anchor, positive, negative, options);
   }

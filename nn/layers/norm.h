@@ -58,10 +58,12 @@ struct BatchNormState {
   int min_dims, max_dims;
   bool training;
 };
-Tensor batch_norm_forward(const BatchNormState& s, const Tensor& x, const BatchNormLayerOptions& o, int64_t features, const Tensor& weight,
-                          const Tensor& bias, const Tensor& mean, const Tensor& var, const Tensor& batches);
-Tensor instance_norm_forward(const BatchNormState& s, const Tensor& x, const InstanceNormLayerOptions& o, int64_t features, const Tensor& weight,
-                             const Tensor& bias, const Tensor& mean, const Tensor& var);
+Tensor batch_norm_forward(const BatchNormState& s, const Tensor& x, const BatchNormLayerOptions& o, int64_t features,
+                          const Tensor& weight, const Tensor& bias, const Tensor& mean, const Tensor& var,
+                          const Tensor& batches);
+Tensor instance_norm_forward(const BatchNormState& s, const Tensor& x, const InstanceNormLayerOptions& o,
+                             int64_t features, const Tensor& weight, const Tensor& bias, const Tensor& mean,
+                             const Tensor& var);
 std::string channel_norm_repr(int64_t features, double eps, std::optional<double> momentum, bool affine, bool track);
 
 template <class Self, class Options>
@@ -72,22 +74,23 @@ template <class Self, int min_dims, int max_dims>
 struct BatchNormLayer : ChannelNormLayer<Self, BatchNormLayerOptions> {
   using ChannelNormLayer<Self, BatchNormLayerOptions>::ChannelNormLayer;
   Tensor forward(const Tensor& x) const {
-    return batch_norm_forward({"BatchNorm", min_dims, max_dims, this->is_training()}, x, this->options, this->num_features, this->weight,
-                              this->bias, this->running_mean, this->running_var, this->num_batches_tracked);
+    return batch_norm_forward({"BatchNorm", min_dims, max_dims, this->is_training()}, x, this->options,
+                              this->num_features, this->weight, this->bias, this->running_mean, this->running_var,
+                              this->num_batches_tracked);
   }
 };
 template <class Self, int dims>
 struct InstanceNormLayer : ChannelNormLayer<Self, InstanceNormLayerOptions> {
   using ChannelNormLayer<Self, InstanceNormLayerOptions>::ChannelNormLayer;
   Tensor forward(const Tensor& x) const {
-    return instance_norm_forward({"InstanceNorm", dims + 1, dims + 2, this->is_training()}, x, this->options, this->num_features,
-                                 this->weight, this->bias, this->running_mean, this->running_var);
+    return instance_norm_forward({"InstanceNorm", dims + 1, dims + 2, this->is_training()}, x, this->options,
+                                 this->num_features, this->weight, this->bias, this->running_mean, this->running_var);
   }
 };
 }  // namespace detail
 
-/// Every channel of [N, C] or [N, C, L] normalised over the batch (torch.nn.BatchNorm1d), of [N, C, H, W], of [N, C, D, H,
-/// W]: statistics of the batch in training, running ones in evaluation.
+/// Every channel of [N, C] or [N, C, L] normalised over the batch (torch.nn.BatchNorm1d), of [N, C, H, W], of [N, C, D,
+/// H, W]: statistics of the batch in training, running ones in evaluation.
 struct BatchNorm1d : detail::BatchNormLayer<BatchNorm1d, 2, 3> {
   using BatchNormLayer::BatchNormLayer;
 };
@@ -124,7 +127,9 @@ struct LayerNorm : Layer<LayerNorm> {
   }
   LayerNorm(Module& parent, std::string_view name, int64_t size, const LayerNormLayerOptions& o = {})
       : LayerNorm(parent, name, Dims{size}, o) {}
-  Tensor forward(const Tensor& x) const { return layer_norm(x, normalized_shape, {.weight = weight, .bias = bias, .eps = eps}); }
+  Tensor forward(const Tensor& x) const {
+    return layer_norm(x, normalized_shape, {.weight = weight, .bias = bias, .eps = eps});
+  }
 
   Dims normalized_shape;
   double eps;
@@ -142,11 +147,14 @@ struct GroupNormLayerOptions {
 /// Normalises groups of channels of [N, C, ...] (torch.nn.GroupNorm). Error: groups that do not divide the channels.
 struct GroupNorm : Layer<GroupNorm> {
   GroupNorm(int64_t num_groups, int64_t num_channels, const GroupNormLayerOptions& o = {});
-  GroupNorm(Module& parent, std::string_view name, int64_t num_groups, int64_t num_channels, const GroupNormLayerOptions& o = {})
+  GroupNorm(Module& parent, std::string_view name, int64_t num_groups, int64_t num_channels,
+            const GroupNormLayerOptions& o = {})
       : GroupNorm(num_groups, num_channels, o) {
     parent.register_module(name, *this);
   }
-  Tensor forward(const Tensor& x) const { return group_norm(x, num_groups, {.weight = weight, .bias = bias, .eps = eps}); }
+  Tensor forward(const Tensor& x) const {
+    return group_norm(x, num_groups, {.weight = weight, .bias = bias, .eps = eps});
+  }
 
   int64_t num_groups;
   double eps;

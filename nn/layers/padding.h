@@ -11,7 +11,10 @@ std::vector<int64_t> pad_amounts(const char* name, const Extents& padding, int d
 
 enum class PadKind { constant, reflect, replicate, circular };
 constexpr const char* pad_name(PadKind k) {
-  return k == PadKind::constant ? "constant" : k == PadKind::reflect ? "reflect" : k == PadKind::replicate ? "replicate" : "circular";
+  return k == PadKind::constant    ? "constant"
+         : k == PadKind::reflect   ? "reflect"
+         : k == PadKind::replicate ? "replicate"
+                                   : "circular";
 }
 template <class Self, int dims, PadKind kind>
 struct PadLayer : Layer<Self> {
@@ -23,7 +26,8 @@ struct PadLayer : Layer<Self> {
 };
 template <class Self, int dims>
 struct ConstantPadLayer : Layer<Self> {
-  ConstantPadLayer(const Extents& padding, Scalar value) : padding(pad_amounts("constant", padding, dims)), value(value) {}
+  ConstantPadLayer(const Extents& padding, Scalar value)
+      : padding(pad_amounts("constant", padding, dims)), value(value) {}
   ConstantPadLayer(Module& parent, std::string_view name, const Extents& padding, Scalar value)
       : Layer<Self>(parent, name), padding(pad_amounts("constant", padding, dims)), value(value) {}
   Tensor forward(const Tensor& x) const { return pad(x, padding, "constant", value); }
@@ -32,8 +36,8 @@ struct ConstantPadLayer : Layer<Self> {
 };
 }  // namespace detail
 
-/// More elements around the last 1, 2 or 3 dimensions (torch.nn.ZeroPad2d, ...): `ZeroPad2d{1}`, `ZeroPad2d{{1, 2, 0, 0}}`
-/// (left, right, top, bottom). Negative amounts crop.
+/// More elements around the last 1, 2 or 3 dimensions (torch.nn.ZeroPad2d, ...): `ZeroPad2d{1}`, `ZeroPad2d{{1, 2, 0,
+/// 0}}` (left, right, top, bottom). Negative amounts crop.
 struct ZeroPad1d : detail::PadLayer<ZeroPad1d, 1, detail::PadKind::constant> {
   using PadLayer::PadLayer;
 };

@@ -20,7 +20,9 @@ template <class Self, class Options, Tensor (*function)(const Tensor&, const Ext
 struct MaxPoolLayer : PoolLayer<Self, Options, function> {
   using PoolLayer<Self, Options, function>::PoolLayer;
   /// The values and their places (return_indices=True).
-  std::tuple<Tensor, Tensor> forward_with_indices(const Tensor& x) const { return both(x, this->kernel_size, this->options); }
+  std::tuple<Tensor, Tensor> forward_with_indices(const Tensor& x) const {
+    return both(x, this->kernel_size, this->options);
+  }
 };
 template <class Self, Tensor (*function)(const Tensor&, const Extents&)>
 struct AdaptivePoolLayer : Layer<Self> {

@@ -62,12 +62,15 @@ class Decoder {
   std::vector<Tensor> leaves_, seen_;
 };
 
+/// The tensors of a result, depth first.
+void flatten(const Value& v, std::vector<Tensor>& out);
 double number(const nlohmann::ordered_json& j);  // also {"float": "inf"}
 /// Empty when `got` agrees with the reference, else what differs.
 std::string compare(const CaseFile& file, const Value& got, const nlohmann::ordered_json& want, double rtol, double atol);
 std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, double atol, bool absolute = false);
 
 // One function per kind of folder.
+Outcome run_module_case(const CaseFile& file, const nlohmann::ordered_json& c);
 Outcome run_op_case(const CaseFile& file, const nlohmann::ordered_json& c);
 Outcome run_optim_case(const CaseFile& file, const nlohmann::ordered_json& c);
 Outcome run_train_case(const CaseFile& file, const nlohmann::ordered_json& c);

@@ -39,12 +39,6 @@ Value invoke(const CaseFile& file, Decoder& d, const json& c, const std::string&
   return weft::call(name, std::move(args), std::move(kwargs));
 }
 
-void flatten(const Value& v, std::vector<Tensor>& out) {
-  if (v.is_tensor()) out.push_back(v.as_tensor());
-  else if (v.is_list())
-    for (const Value& x : v.as_list()) flatten(x, out);
-}
-
 std::string check_views(const Decoder& d, const Value& got, const json& want) {
   if (want.is_array()) {
     for (size_t i = 0; i < want.size() && i < got.size(); ++i)

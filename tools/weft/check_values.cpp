@@ -105,6 +105,12 @@ Value Decoder::value(const nlohmann::ordered_json& j) {
   return Value(std::move(d));
 }
 
+void flatten(const Value& v, std::vector<Tensor>& out) {
+  if (v.is_tensor()) out.push_back(v.as_tensor());
+  else if (v.is_list())
+    for (const Value& x : v.as_list()) flatten(x, out);
+}
+
 std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, double atol, bool absolute) {
   if (!got.defined()) return "no tensor";
   if (got.dtype() != want.dtype()) return detail::format("dtype {}, want {}", {got.dtype(), want.dtype()});

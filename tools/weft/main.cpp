@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "nn/schema.h"
 #include "tools/weft/commands.h"
 
 int main(int argc, char** argv) {
@@ -15,6 +16,7 @@ int main(int argc, char** argv) {
     CLI::App* sub = app.add_subcommand(name, what);
     return Command{sub, make(*sub)};
   };
+  weft::nn::register_schemas();
   using namespace weft::tools;
   const Command commands[] = {
       add("check", "run conformance cases", add_check),

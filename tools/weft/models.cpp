@@ -75,7 +75,8 @@ Tensor ResNet::operator()(const Tensor& x) {
 
 namespace {
 nn::Sequential conv_norm_relu(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding) {
-  return nn::Sequential{nn::Conv2d{in, out, kernel, {.stride = stride, .padding = padding, .bias = false}}, nn::BatchNorm2d{out}, nn::ReLU{}};
+  return nn::Sequential{nn::Conv2d{in, out, kernel, {.stride = stride, .padding = padding, .bias = false}},
+                        nn::BatchNorm2d{out}, nn::ReLU{}};
 }
 }  // namespace
 
@@ -140,7 +141,8 @@ Gpt::Gpt(const GptOptions& o)
   head.weight = wte.weight;
 }
 Tensor Gpt::operator()(const Tensor& indices) {
-  WEFT_CHECK(indices.dim() == 2 && indices.size(1) <= options.block, "gpt: {} must be [batch, time] with at most {} in time", indices, options.block);
+  WEFT_CHECK(indices.dim() == 2 && indices.size(1) <= options.block,
+             "gpt: {} must be [batch, time] with at most {} in time", indices, options.block);
   Tensor x = wte(indices) + wpe(arange(0, indices.size(1), 1, {.device = indices.device()}));
   for (GptBlock& block : blocks) x = block(x);
   return head(lnf(x));
@@ -151,11 +153,14 @@ std::unique_ptr<Model> make_model(const nlohmann::json& w) {
   auto ints = [&](const char* key) { return w.at(key).get<std::vector<int64_t>>(); };
   auto integer = [&](const char* key) { return w.at(key).get<int64_t>(); };
   if (kind == "mlp") return std::make_unique<Mlp>(ints("sizes"));
-  if (kind == "cnn") return std::make_unique<Cnn>(ints("image"), ints("channels"), integer("hidden"), integer("classes"));
-  if (kind == "resnet") return std::make_unique<ResNet>(ints("image"), ints("blocks"), integer("width"), integer("classes"));
+  if (kind == "cnn")
+    return std::make_unique<Cnn>(ints("image"), ints("channels"), integer("hidden"), integer("classes"));
+  if (kind == "resnet")
+    return std::make_unique<ResNet>(ints("image"), ints("blocks"), integer("width"), integer("classes"));
   if (kind == "resnet50") return std::make_unique<ResNet50>(ints("image"), integer("classes"));
   WEFT_CHECK(kind == "gpt", "model: unknown kind \"{}\"; use mlp, cnn, resnet, resnet50 or gpt", kind);
-  return std::make_unique<Gpt>(GptOptions{integer("vocab"), integer("block"), integer("layers"), integer("heads"), integer("embd")});
+  return std::make_unique<Gpt>(
+      GptOptions{integer("vocab"), integer("block"), integer("layers"), integer("heads"), integer("embd")});
 }
 
 }  // namespace weft::models

@@ -80,7 +80,8 @@ struct GptBlock : nn::Module {
   nn::LayerNorm ln1, ln2;
   nn::Linear qkv, proj, up, down;
 };
-/// A decoder-only transformer as GPT-2, its head tied to the token embedding: indices [B, T], T <= block -> logits [B, T, vocab].
+/// A decoder-only transformer as GPT-2, its head tied to the token embedding: indices [B, T], T <= block -> logits [B,
+/// T, vocab].
 struct Gpt : Model {
   explicit Gpt(const GptOptions& o);
   Tensor operator()(const Tensor& indices) override;
