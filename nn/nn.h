@@ -14,3 +14,4 @@
 #include "nn/layers/padding.h"
 #include "nn/layers/pooling.h"
 #include "nn/module.h"
+#include "nn/schema.h"

@@ -63,6 +63,8 @@ Tensor of_probabilities(const Tensor& x, const Tensor& target, const CrossEntrop
   check_weight(o.weight, classes, op);
   WEFT_CHECK(target.sizes() == x.sizes(),
              "cross_entropy: target {} for input {}; class probabilities need the shape of the input", target, x);
+  WEFT_CHECK(o.ignore_index < 0, "cross_entropy: ignore_index {} needs class indices as target; got {}", o.ignore_index,
+             target);
   Tensor terms = target;
   if (o.label_smoothing > 0)
     terms = terms.mul(1 - o.label_smoothing).add(o.label_smoothing / static_cast<double>(classes));

@@ -88,6 +88,7 @@ Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& targe
   } else {
     losses = losses_of(p::bce_with_logits_none, input, target);
   }
+  if (is_floating(target.dtype())) losses = losses.to(target.dtype());  // as in PyTorch, which computes on 1 - target
   return reduce_loss(o.weight.defined() ? losses.mul(o.weight) : losses, o.reduction);
 }
 Tensor kl_div(const Tensor& input, const Tensor& target, const KlDivOptions& o) {

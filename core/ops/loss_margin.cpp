@@ -136,13 +136,16 @@ Tensor poisson_nll_loss(const Tensor& input, const Tensor& target, const Poisson
 Tensor gaussian_nll_loss(const Tensor& input, const Tensor& target, const Tensor& given, const GaussianNllOptions& o) {
   Tensor var = given;
   if (var.sizes() != input.sizes() && input.dim() > 0) {
-    Dims without = input.sizes(), with_one = input.sizes();
+    Dims without = input.sizes();
     without.pop_back();
-    with_one.back() = 1;
+    int ones = 0, others = 0;  // dimensions in which var differs by being 1, or otherwise
+    if (var.dim() == input.dim())
+      for (int d = 0; d < var.dim(); ++d)
+        if (var.size(d) != input.size(d)) ++(var.size(d) == 1 ? ones : others);
     if (var.sizes() == without)
       var = var.unsqueeze(-1);
     else
-      WEFT_CHECK(var.sizes() == with_one || var.dim() == 0, "gaussian_nll_loss: var {} does not fit input {}", given,
+      WEFT_CHECK((ones == 1 && others == 0) || var.dim() == 0, "gaussian_nll_loss: var {} does not fit input {}", given,
                  input);
   }
   {

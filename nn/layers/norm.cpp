@@ -20,6 +20,7 @@ Tensor batch_norm_forward(const BatchNormState& s, const Tensor& x, const BatchN
                           const Tensor& weight, const Tensor& bias, const Tensor& mean, const Tensor& var,
                           const Tensor& batches) {
   check_input(s, x, features, 1);
+  WEFT_CHECK(o.eps > 0 || !s.training, "{}: eps is {}; in training it must be positive", s.name, o.eps);
   double momentum = o.momentum.value_or(0);
   if (s.training && batches.defined()) {
     NoGrad guard;
