@@ -70,6 +70,42 @@ void max_forward_by_channel(const Pool& p, const S* x, S* y, int64_t* index) {
   });
 }
 
+// A whole row where no window reaches into the padding on its left or right: the best stay in registers.
+template <class S>
+void max_row_inside(const Pool& p, const int64_t* o, const S* x, S* y, int64_t* index) {
+  using T = Compute<S>;
+  using I = Place<T>;
+  constexpr int n = kLanes<T>;
+  const auto& [d, h, w] = p.axis;
+  const int64_t* s = p.x_strides;
+  const int64_t step = p.y_strides[4];
+  Vec<I> ramp;
+  for (int i = 0; i < n; ++i) ramp[i] = I(i * w.stride);
+  for (int64_t i = 0; i < w.outputs(); i += n) {
+    const int64_t lanes = std::min<int64_t>(n, w.outputs() - i);
+    Vec<T> best = splat(lowest<T>());
+    Vec<I> place = ramp + splat(I((d.begin[o[0]] * h.size + h.begin[o[1]]) * w.size + i * w.stride));
+    for (int64_t id = d.begin[o[0]]; id < d.end[o[0]]; id += d.step)
+      for (int64_t ih = h.begin[o[1]]; ih < h.end[o[1]]; ih += h.step)
+        for (int64_t k = i * w.stride; k < i * w.stride + w.kernel * w.step; k += w.step) {
+          const Vec<T> v = load_apart<T>(x + id * s[2] + ih * s[3] + k * s[4], w.stride * s[4], lanes);
+          const auto take = (v > best) | (v != v);
+          best = take ? v : best;
+          place = take ? ramp + splat(I((id * h.size + ih) * w.size + k)) : place;
+        }
+    alignas(64) T values[n];
+    alignas(64) I places[n];
+    store(values, best);
+    store(places, place);
+    if (step == 1) {
+      store_as(y + i, values, lanes);
+      for (int64_t j = 0; j < lanes; ++j) index[i + j] = places[j];
+    } else {
+      for (int64_t j = 0; j < lanes; ++j) y[(i + j) * step] = narrow<S>(values[j]), index[(i + j) * step] = places[j];
+    }
+  }
+}
+
 // One run of a row: outputs [0, count), inputs `step` apart, the first at place `first`, the others `stride` on.
 template <class T, class I, class S>
 void max_run(T* best, I* place, const S* x, int64_t count, int64_t step, I first, I stride) {
@@ -91,7 +127,10 @@ void max_forward_by_row(const Pool& p, const S* x, S* y, int64_t* index) {
   using T = Compute<S>;
   using I = Place<T>;
   const PoolAxis& w = p.axis[2];
+  const bool inside = w.kernel > 0 && w.padding == 0 && w.outputs() > 0 &&
+                      (w.outputs() - 1) * w.stride + (w.kernel - 1) * w.step < w.size;
   each_row(p, [&](const int64_t* o, int64_t from, int64_t to) {
+    if (inside) return max_row_inside(p, o, x + from, y + to, index + to);
     T* best = scratch<T>(Scratch::left, w.outputs() + kLanes<T>);  // whole vectors are read
     I* place = scratch<I>(Scratch::right, w.outputs() + kLanes<T>);
     const int64_t first = (p.axis[0].begin[o[0]] * p.axis[1].size + p.axis[1].begin[o[1]]) * w.size;

@@ -156,18 +156,23 @@ void each_gradient_plane(const Pool& p, S* dx, F f) {
   const int64_t width = !by_channel(p) ? 1 : p.batch >= 16 ? p.channels : std::min<int64_t>(p.channels, kLanes<T>);
   const int64_t groups = width ? (p.channels + width - 1) / width : 0;
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, area * width));
+  const int64_t* s = p.x_strides;
+  const bool rows_follow = s[3] == p.axis[2].size * s[4] && s[2] == p.axis[1].size * s[3];
   parallel_for(p.batch * groups, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const int64_t image = t / groups, channel = t % groups * width, lanes = std::min(width, p.channels - channel);
-      const int64_t* s = p.x_strides;
-      S* out = dx + image * s[0] + channel * s[1];
-      const bool flat = s[4] == lanes && s[3] == p.axis[2].size * s[4] && s[2] == p.axis[1].size * s[3];
+    const auto each = [&](auto body) {
+      for (int64_t t = begin; t < end; ++t) {
+        const int64_t image = t / groups, channel = t % groups * width;
+        body(image, channel, std::min(width, p.channels - channel), dx + image * s[0] + channel * s[1]);
+      }
+    };
+    const auto in_place = [&](int64_t lanes) { return std::is_same_v<S, T> && rows_follow && s[4] == lanes; };
+    // All planes are zeroed first: adding to memory that has just been filled by whole vectors stalls.
+    each([&](int64_t, int64_t, int64_t lanes, S* out) {
+      if (in_place(lanes)) std::fill_n(out, area * lanes, S{});
+    });
+    each([&](int64_t image, int64_t channel, int64_t lanes, S* out) {
       if constexpr (std::is_same_v<S, T>) {
-        if (flat) {
-          std::fill_n(out, area * lanes, T(0));
-          f(image, channel, lanes, out);
-          continue;
-        }
+        if (in_place(lanes)) return f(image, channel, lanes, out);
       }
       T* plane = scratch<T>(Scratch::left, area * lanes);
       std::fill_n(plane, area * lanes, T(0));
@@ -176,7 +181,7 @@ void each_gradient_plane(const Pool& p, S* dx, F f) {
         for (int64_t h = 0; h < p.axis[1].size; ++h, i += p.axis[2].size)
           copy_matrix<S, T>({plane + i * lanes, lanes, 1}, {out + d * s[2] + h * s[3], s[4], s[1]}, p.axis[2].size,
                             lanes);
-    }
+    });
   });
 }
 
