@@ -4,7 +4,7 @@
 
 // One row of softmax, std-free: eager loops, tiles, generated code and CUDA kernels are built from these pieces.
 //   y_i = exp(x_i - m) / sum_j exp(x_j - m), m = max_j x_j
-namespace weft::softmax {
+namespace weft::softmax_order {
 
 using math::i64;
 
@@ -54,4 +54,4 @@ WEFT_FN void forward_rows(i64 rows, i64 n, const T* x, T* y) {
   }
 }
 
-}  // namespace weft::softmax
+}  // namespace weft::softmax_order

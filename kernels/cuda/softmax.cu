@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kThreads) warp_rows(const S* x, S* y, i64 rows
 #pragma unroll
     for (int k = 0; k < kHeld; ++k) {
       int i = k * kWarp + lane;
-      if (i < n) sum = Total::combine(sum, held[k] = softmax::weight(held[k], largest));
+      if (i < n) sum = Total::combine(sum, held[k] = softmax_order::weight(held[k], largest));
     }
     sum = warp_tree<Total>(sum);
 #pragma unroll
@@ -63,13 +63,13 @@ __global__ void __launch_bounds__(kThreads) block_rows(const S* x, S* y, i64 row
     };
     float largest = block_row<Largest, float>(n, partial, value);
     if constexpr (Staged) {
-      for (i64 i = threadIdx.x; i < n; i += kThreads) held[i] = softmax::weight(held[i], largest);
+      for (i64 i = threadIdx.x; i < n; i += kThreads) held[i] = softmax_order::weight(held[i], largest);
     }
     auto weight = [&](i64 i) {
       if constexpr (Staged)
         return held[i];
       else
-        return softmax::weight(value(i), largest);
+        return softmax_order::weight(value(i), largest);
     };
     float sum = block_row<Total, float>(n, partial, weight);
     for (i64 i = threadIdx.x; i < n; i += kThreads) y[r * n + i] = Element<S>::store(weight(i) / sum);

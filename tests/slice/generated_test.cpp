@@ -134,7 +134,7 @@ void check_softmax(const char* type) {
   slice::Library library(slice::pasted({"core/ops/softmax_row.h"}) +
                          "extern \"C\" __attribute__((visibility(\"default\"))) void softmax_row(long n, const " +
                          (std::is_same_v<T, float> ? "float* x, float* y" : "double* x, double* y") +
-                         ") { weft::softmax::forward_row(n, x, y); }\n");
+                         ") { weft::softmax_order::forward_row(n, x, y); }\n");
   auto* generated = library.function<void(i64, const T*, T*)>("softmax_row");
   int threads = num_threads();
   for (size_t n : {1u, 7u, 33u, 64u, 1000u, 50257u}) {

@@ -235,7 +235,7 @@ void check_softmax(size_t rows, size_t n) {
   std::vector<float> row(n);
   for (size_t r = 0; r < rows; ++r) {
     for (size_t i = 0; i < n; ++i) row[i] = value(x[r * n + i]);
-    softmax::forward_row(i64(n), row.data(), row.data());
+    softmax_order::forward_row(i64(n), row.data(), row.data());
     for (float v : row) expected.push_back(stored<S>(v));
   }
   INFO("softmax " << weft::name(kDType<S>) << " [" << rows << ", " << n << "]");

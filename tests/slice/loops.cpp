@@ -5,12 +5,12 @@
 namespace weft::slice {
 template <class T>
 void softmax_row(i64 n, const T* x, T* y) {
-  softmax::forward_row(n, x, y);
+  softmax_order::forward_row(n, x, y);
 }
 
 template <class T>
 void softmax_rows(i64 rows, i64 n, const T* x, T* y) {
-  softmax::forward_rows(rows, n, x, y);
+  softmax_order::forward_rows(rows, n, x, y);
 }
 
 template <class T>
@@ -31,7 +31,7 @@ void tiled_softmax_row(i64 n, const T* x, T* y) {
   T largest = reduce(reduction::Max<T>{}, x);
   for (i64 t = 0; t < n; t += 512) {
     WEFT_VECTOR_LOOP
-    for (i64 i = t; i < (t + 512 < n ? t + 512 : n); ++i) y[i] = softmax::weight(x[i], largest);
+    for (i64 i = t; i < (t + 512 < n ? t + 512 : n); ++i) y[i] = softmax_order::weight(x[i], largest);
   }
   T sum = reduce(reduction::Sum<T>{}, y);
   for (i64 i = 0; i < n; ++i) y[i] = y[i] / sum;
