@@ -26,7 +26,9 @@ namespace {
 int class_dim(const Tensor& x, const char* op) {
   WEFT_CHECK(x.defined() && x.dim() > 0, "{}: the input needs a dimension of classes, got {}", op, x);
   WEFT_CHECK_TYPE(is_floating(x.dtype()), "{}: the input must be floating, got {}", op, x);
-  return x.dim() == 1 ? 0 : 1;
+  const int dim = x.dim() == 1 ? 0 : 1;
+  WEFT_CHECK(x.sizes()[dim] > 0, "{}: {} has no classes", op, x);
+  return dim;
 }
 void check_weight(const Tensor& weight, int64_t classes, const char* op) {
   WEFT_CHECK(!weight.defined() || (weight.dim() == 1 && weight.numel() == classes),

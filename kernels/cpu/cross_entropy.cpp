@@ -32,6 +32,24 @@ T* wide(const Tensor& t) {
   return static_cast<T*>(t.data_ptr());
 }
 
+// Rows of a few classes share the vector loop of the exponentials.
+constexpr int64_t kShort = 48, kBatch = 64;
+
+// The largest value and the log of the sum of exponentials of `rows` <= kBatch rows; e holds rows * n values.
+template <class T>
+void short_rows(int64_t rows, int64_t n, const T* x, T* e, T* largest, T* log_sum) {
+  reduction::rows<reduction::Max<T>, T>(
+      rows, n, [=](int64_t r, int64_t i) { return x[r * n + i]; }, [=](int64_t r, T value) { largest[r] = value; });
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < n; ++i) e[r * n + i] = x[r * n + i] - largest[r];
+  WEFT_VECTOR_LOOP
+  for (int64_t k = 0; k < rows * n; ++k) e[k] = math::exp(e[k]);
+  reduction::rows<Sum<T>, T>(
+      rows, n, [=](int64_t r, int64_t i) { return e[r * n + i]; }, [=](int64_t r, T value) { log_sum[r] = value; });
+  WEFT_VECTOR_LOOP
+  for (int64_t r = 0; r < rows; ++r) log_sum[r] = math::log(log_sum[r]);
+}
+
 // With L = m + log sum exp(x - m), the loss of a row is (1 - s) w_t (L - x_t) + s / C sum_c w_c (L - x_c).
 template <class T>
 void forward(const OpCall& c) {
@@ -47,19 +65,8 @@ void forward(const OpCall& c) {
   T* losses = scratch<T>(Scratch::partial, 2 * rows);
   T* weights = losses + rows;
   const T smoothing = static_cast<T>(a.smoothing);
-  each_row<T>(shape, in, Tensor(), [&](const T* const* x_rows, T* e, int64_t n, int64_t row) {
-    const T* x = x_rows[0];
-    T m = 0, ls = 0;
-    if (a.logits) {
-      m = reduce_row<reduction::Max<T>>(x, n);
-      ls = math::log(reduce_row_by<Sum<T>, T>(n, [=](int64_t first, int64_t count) {
-        WEFT_VECTOR_LOOP
-        for (int64_t i = 0; i < count; ++i) e[i] = math::exp(x[first + i] - m);
-        return e;
-      }));
-    }
-    largest[row] = m;
-    log_sum[row] = ls;
+  auto finish = [&](const T* x, T* e, int64_t n, int64_t row) {
+    const T m = largest[row], ls = log_sum[row];
     const int64_t k = t[row];
     if (k == a.ignore_index) {
       losses[row] = weights[row] = 0;
@@ -78,7 +85,30 @@ void forward(const OpCall& c) {
     }
     losses[row] = loss;
     weights[row] = w[k];
-  });
+  };
+  if (a.logits && classes > 0 && classes <= kShort && shape.inner == 1 && in[0].dtype() == dtype_of<T>) {
+    const T* x = static_cast<const T*>(in[0].data_ptr());
+    parallel_for(rows, kBatch * std::max<int64_t>(1, 16384 / (kBatch * classes)), [&](int64_t begin, int64_t end) {
+      T e[kBatch * kShort];
+      for (int64_t first = begin; first < end; first += kBatch) {
+        const int64_t batch = std::min(kBatch, end - first);
+        short_rows(batch, classes, x + first * classes, e, largest + first, log_sum + first);
+        for (int64_t row = first; row < first + batch; ++row) finish(x + row * classes, e, classes, row);
+      }
+    });
+  } else {
+    each_row<T>(shape, in, Tensor(), [&](const T* const* x_rows, T* e, int64_t n, int64_t row) {
+      const T* x = x_rows[0];
+      const T m = a.logits ? reduce_row<reduction::Max<T>>(x, n) : T(0);
+      largest[row] = m;
+      log_sum[row] = !a.logits ? T(0) : math::log(reduce_row_by<Sum<T>, T>(n, [=](int64_t first, int64_t count) {
+        WEFT_VECTOR_LOOP
+        for (int64_t i = 0; i < count; ++i) e[i] = math::exp(x[first + i] - m);
+        return e;
+      }));
+      finish(x, e, n, row);
+    });
+  }
   const T total = rows ? reduce_row<Sum<T>>(weights, rows) : T(0);
   *wide<T>(c.out[2]) = total;
   if (a.reduction == Reduction::none) {
