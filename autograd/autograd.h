@@ -54,8 +54,12 @@ struct SavedHooks {
   SavedTensorHooks::Unpack unpack;
 };
 const SavedHooks* current_saved_hooks();
-/// Backward of a leaf: adds g[0] to its .grad and calls its hooks.
+/// Backward of a leaf: adds g[0] to its .grad and calls its post-accumulate hooks.
 void accumulate_grad(Node& node, const Tensor* g, Tensor* gin);
+/// Hooks of a leaf, when `node` accumulates its gradient.
+void run_leaf_hooks(Node& node, Tensor* g);
+/// One line per frame: function (where the symbol table knows it) and address.
+std::string describe_trace(const std::vector<void*>& frames);
 }  // namespace autograd
 
 }  // namespace weft

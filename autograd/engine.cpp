@@ -1,8 +1,7 @@
-#include <execinfo.h>
-
 #include <algorithm>
-#include <cstdlib>
+#include <mutex>
 #include <unordered_map>
+#include <utility>
 
 #include "autograd/autograd.h"
 #include "autograd/meta.h"
@@ -11,6 +10,15 @@
 #include "core/thread_state.h"
 
 namespace weft {
+namespace detail {
+namespace {
+struct GradModeRestore {
+  const bool before = thread_state.grad_mode;
+  explicit GradModeRestore(bool now) { thread_state.grad_mode = now; }
+  ~GradModeRestore() { thread_state.grad_mode = before; }
+};
+}  // namespace
+}  // namespace detail
 
 /// One run of backward. Nodes run by falling sequence number: a consumer is always younger than what it consumes, so
 /// that when a node's turn comes all its gradients have arrived.
@@ -36,7 +44,7 @@ struct Task {
   ~Task() {
     for (Slot& s : slots) {
       Task* mine = this;
-      if (s.node->owner.compare_exchange_strong(mine, nullptr)) s.node->slot = -1;
+      s.node->owner.compare_exchange_strong(mine, nullptr);
       detail::release_node(s.node);
     }
   }
@@ -44,7 +52,7 @@ struct Task {
   static bool older(const Node* a, const Node* b) { return a->sequence < b->sequence; }
 
   int32_t slot_of(Node* n) {
-    if (n->owner.load(std::memory_order_relaxed) == this) return n->slot;
+    if (n->owner.load(std::memory_order_acquire) == this) return n->slot;
     if (!other.empty())
       if (auto it = other.find(n); it != other.end()) return it->second;
     int32_t index = static_cast<int32_t>(slots.size());
@@ -91,7 +99,8 @@ struct Task {
   }
 
   void run_hooks(Node& n, Tensor* g) {
-    for (const auto& h : n.extra->hooks) {
+    const std::vector<NodeExtra::Hook> hooks = n.extra->hooks;  // a hook may remove itself
+    for (const auto& h : hooks) {
       if (!g[h.nr].defined()) continue;
       Tensor replaced = h.call(g[h.nr]);
       if (!replaced.defined()) continue;
@@ -113,25 +122,14 @@ struct Task {
       if (!gin[i].defined() || !is_floating(gin[i].dtype())) continue;
       NoGrad guard;
       if (!gin[i].detach().isnan().any().item().truth()) continue;
-      std::string where;
-      if (n.extra && !n.extra->trace.empty()) {
-        char** names = backtrace_symbols(n.extra->trace.data(), static_cast<int>(n.extra->trace.size()));
-        for (size_t f = 0; names && f < n.extra->trace.size(); ++f) where += std::string("\n    ") + names[f];
-        std::free(names);
-      }
+      std::string where = n.extra ? autograd::describe_trace(n.extra->trace) : std::string();
       detail::fail_with(detail::Fault::user, "backward: {} gave NaN for input {}; forward call site:{}", n.name(), i,
                         where.empty() ? " unknown (AnomalyMode was off in the forward pass)" : where);
     }
   }
 
   void run() {
-    detail::ThreadState& state = detail::thread_state;
-    struct Restore {
-      detail::ThreadState& s;
-      bool before;
-      ~Restore() { s.grad_mode = before; }
-    } restore{state, state.grad_mode};
-    state.grad_mode = create_graph;
+    const bool anomaly = detail::thread_state.anomaly;
     std::vector<Tensor> g, gin;
     while (!heap.empty()) {
       std::pop_heap(heap.begin(), heap.end(), older);
@@ -141,6 +139,7 @@ struct Task {
       g.clear();
       for (uint32_t i = 0; i < n->n_outputs; ++i) g.push_back(std::move(gradients[first + i]));
       if (n->extra) run_hooks(*n, g.data());
+      autograd::run_leaf_hooks(*n, g.data());
       bool wanted = captures.empty();
       for (Capture& c : captures)
         if (c.edge.node == n) c.value = g[c.edge.nr];
@@ -153,8 +152,7 @@ struct Task {
       if (!wanted) continue;
       gin.assign(n->n_edges, Tensor());
       n->kind->apply(*n, g.data(), gin.data());
-      if (state.anomaly) [[unlikely]]
-        check_nan(*n, gin.data());
+      if (anomaly) [[unlikely]] check_nan(*n, gin.data());
       g.clear();
       for (int i = 0; i < n->n_edges; ++i)
         if (gin[static_cast<size_t>(i)].defined() && n->edges[i].node)
@@ -208,8 +206,14 @@ void start(Task& task, const std::vector<Tensor>& outputs, const std::vector<Ten
   struct Root {
     Edge edge;
     Tensor gradient;
+    Root(const Edge& e, const Tensor& g) : edge(e), gradient(g) {}
+    Root(Root&& o) noexcept : edge(std::exchange(o.edge, {})), gradient(std::move(o.gradient)) {}
+    ~Root() {
+      if (edge.node) detail::release_node(edge.node);
+    }
   };
   std::vector<Root> roots;
+  roots.reserve(outputs.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
     WEFT_CHECK(outputs[i].defined(), "{}: output {} is an undefined tensor", op, i);
     Edge e = autograd::gradient_edge(outputs[i]);
@@ -218,19 +222,13 @@ void start(Task& task, const std::vector<Tensor>& outputs, const std::vector<Ten
                "on, outside of NoGrad",
                op, i, outputs[i]);
     NoGrad guard;
-    roots.push_back({e, gradients.empty() ? Tensor() : gradients[i]});
+    roots.emplace_back(e, gradients.empty() ? Tensor() : gradients[i]);
     roots.back().gradient = root_gradient(outputs[i], roots.back().gradient, op);
   }
-  bool before = detail::thread_state.grad_mode;
-  detail::thread_state.grad_mode = task.create_graph;
-  for (Root& r : roots) {
-    if (!task.captures.empty()) task.mark(r.edge.node);
-  }
-  for (Root& r : roots) {
-    task.add(r.edge, std::move(r.gradient));
-    detail::release_node(r.edge.node);
-  }
-  detail::thread_state.grad_mode = before;
+  detail::GradModeRestore mode(task.create_graph);
+  if (!task.captures.empty())
+    for (Root& r : roots) task.mark(r.edge.node);
+  for (Root& r : roots) task.add(r.edge, std::move(r.gradient));
   task.run();
 }
 
@@ -277,27 +275,49 @@ void Tensor::backward(const Tensor& gradient, BackwardOptions options) const {
 
 namespace autograd {
 
+namespace {
+// Threads that run backward on graphs with shared leaves take turns at a leaf.
+std::mutex& leaf_mutex(const TensorImpl* leaf) {
+  static std::mutex mutexes[64];
+  return mutexes[(reinterpret_cast<uintptr_t>(leaf) >> 6) % 64];
+}
+}  // namespace
+
+void run_leaf_hooks(Node& node, Tensor* g) {
+  if (node.kind->apply != &accumulate_grad || !g[0].defined()) return;
+  AutogradMeta& m = meta(node.attrs<Tensor>());
+  if (m.hooks.empty()) return;
+  const std::vector<AutogradMeta::Hook> hooks = m.hooks;  // a hook may remove itself
+  for (const AutogradMeta::Hook& h : hooks) {
+    Tensor replaced = h.call(g[0]);
+    if (!replaced.defined()) continue;
+    WEFT_CHECK(replaced.sizes() == g[0].sizes(), "hook of a leaf: returned {} for a gradient {}", replaced, g[0]);
+    g[0] = replaced;
+  }
+}
+
 void accumulate_grad(Node& node, const Tensor* g, Tensor*) {
   Tensor leaf = node.attrs<Tensor>();
   if (!g[0].defined()) return;
-  Tensor value = g[0];
+  const Tensor& value = g[0];
   AutogradMeta& m = meta(leaf);
-  for (size_t i = 0; i < m.hooks.size(); ++i) {
-    Tensor replaced = m.hooks[i].call(value);
-    if (replaced.defined()) value = replaced;
+  {
+    std::lock_guard lock(leaf_mutex(leaf.impl()));
+    if (!m.grad.defined()) {
+      // g[0] is the only handle: the buffer becomes the gradient itself.
+      bool steal = !is_grad_enabled() && value.use_count() == 1 && value.impl()->storage->refs.load() == 1 && !value.impl()->base &&
+                   (value.impl()->contiguous || value.strides() == leaf.strides());
+      m.grad = steal ? value : is_grad_enabled() ? value.clone() : value.detach().clone(MemoryFormat::preserve);
+      if (!is_grad_enabled() && m.grad.requires_grad()) m.grad = m.grad.detach();
+    } else if (is_grad_enabled()) {
+      m.grad = m.grad.add(value);
+    } else {
+      m.grad.add_(value);
+    }
   }
-  if (!m.grad.defined()) {
-    // g[0] and `value` are the only handles: the buffer becomes the gradient itself.
-    bool steal = !is_grad_enabled() && value.use_count() <= 2 && value.impl()->storage->refs.load() == 1 &&
-                 !value.impl()->base && (value.impl()->contiguous || value.strides() == leaf.strides());
-    m.grad = steal ? value : is_grad_enabled() ? value.clone() : value.detach().clone(MemoryFormat::preserve);
-    if (!is_grad_enabled() && m.grad.requires_grad()) m.grad = m.grad.detach();
-  } else if (is_grad_enabled()) {
-    m.grad = m.grad.add(value);
-  } else {
-    m.grad.add_(value);
-  }
-  for (size_t i = 0; i < m.post_accumulate.size(); ++i) m.post_accumulate[i].call(leaf);
+  if (m.post_accumulate.empty()) return;
+  const std::vector<AutogradMeta::PostHook> hooks = m.post_accumulate;
+  for (const AutogradMeta::PostHook& h : hooks) h.call(leaf);
 }
 
 }  // namespace autograd

@@ -26,7 +26,9 @@ NodeExtra::~NodeExtra() {
 
 namespace {
 
-std::atomic<uint64_t> next_sequence{1};
+// Ops take even numbers, accumulators the odd ones below.
+std::atomic<uint64_t> next_sequence{2};
+thread_local uint64_t newest_sequence = 2;  ///< of this thread's nodes
 
 thread_local std::vector<Node*>* trash = nullptr;
 
@@ -65,12 +67,14 @@ bool try_retain(Node* n) {
 }
 
 Node* accumulator(const Tensor& leaf) {
-  AutogradMeta& m = autograd::meta(leaf);
   std::lock_guard lock(accumulator_mutex);
+  AutogradMeta& m = autograd::meta(leaf);
   if (m.accumulator && try_retain(m.accumulator)) return m.accumulator;
+  const uint64_t newest = newest_sequence;
   Node* n = Node::create(&kAccumulator, &kAccumulate, 0, 1, 0, sizeof(Tensor));
-  n->sequence = 0;  // made while its first consumer is recorded: a leaf has to wait for all of them
+  n->sequence = newest - 1;  // below its first consumer, the node being recorded, and so below all of them
   new (n->attrs_) Tensor(leaf);
+  newest_sequence = newest;
   n->outputs[0] = {leaf.sizes(), leaf.dtype(), leaf.device()};
   m.accumulator = n;
   return n;
@@ -95,7 +99,7 @@ Node* Node::create(const NodeKind* kind, const OpRecord* op, int n_edges, int n_
   n->n_edges = static_cast<uint16_t>(n_edges);
   n->n_outputs = static_cast<uint16_t>(n_outputs);
   n->n_saved = static_cast<uint16_t>(n_saved);
-  n->sequence = next_sequence.fetch_add(1, std::memory_order_relaxed);
+  newest_sequence = n->sequence = next_sequence.fetch_add(2, std::memory_order_relaxed);
   n->edges = reinterpret_cast<Edge*>(p + edges_at);
   n->outputs = reinterpret_cast<OutputMeta*>(p + outputs_at);
   n->saved = reinterpret_cast<Saved*>(p + saved_at);
@@ -196,8 +200,9 @@ void Node::release_saved() {
 namespace detail {
 
 void release_node(Node* n) noexcept {
-  if (n->refs.load(std::memory_order_acquire) != 1 && n->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  n->refs.store(0, std::memory_order_relaxed);
+  // An accumulator is also reached through its leaf, by try_retain: its count may rise from 1 at any time.
+  bool last = n->kind != &kAccumulator && n->refs.load(std::memory_order_acquire) == 1;
+  if (!last && n->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   if (trash) {  // further down in the same chain: destroy it from the loop below, not recursively
     trash->push_back(n);
     return;

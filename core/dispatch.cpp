@@ -9,9 +9,15 @@ namespace weft::detail {
 
 bool needs_grad(const Tensor* in, int n_in) {
   if (!thread_state.grad_mode) return false;
-  for (int i = 0; i < n_in; ++i)
-    if (in[i].defined() && in[i].impl()->requires_grad) return true;
-  return false;
+  bool any = false;
+  for (int i = 0; i < n_in; ++i) {
+    if (!in[i].defined()) continue;
+    const TensorImpl* p = in[i].impl();
+    // A view whose memory changed gets its new history here, so that it is older than the op about to be recorded.
+    if (p->base && p->base->requires_grad) in[i].is_leaf();
+    any |= p->requires_grad;
+  }
+  return any;
 }
 
 void check_same_device(const OpRecord& op, const Tensor* in, int n_in) {
@@ -74,7 +80,7 @@ Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, 
   base->retain();
   out.impl()->base = base;
   out.impl()->view_version = s->storage->version.load(std::memory_order_relaxed);
-  if (self.requires_grad() && is_floating(s->dtype)) {
+  if (is_floating(s->dtype) && needs_grad(&self, 1)) {
     Node* node = make_node(op, &self, 1, &out, 1, attrs, attrs_bytes);
     set_history(out, node, 0);
     release_node(node);
