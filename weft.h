@@ -2,6 +2,8 @@
 // weft: tensors, gradients, modules, optimizers and files. The one header users include: <weft/weft.h>.
 
 #include "autograd/autograd.h"
+#include "autograd/function.h"
+#include "autograd/gradcheck.h"
 #include "core/allocator.h"
 #include "core/error.h"
 #include "core/ops/attention.h"

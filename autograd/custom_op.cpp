@@ -36,10 +36,12 @@ bool detail::register_custom_op(const CustomOpSource& source, const OpSchema& sc
   std::lock_guard lock(t.mutex);
   if (auto it = t.ops.find(schema.name); it != t.ops.end()) {
     // The same text in two files (a header) is one op.
-    WEFT_CHECK(it->second.source.text == source.text, "WEFT_REGISTER_OP: {} is registered twice with different texts; choose another name", schema.name);
+    WEFT_CHECK(it->second.source.text == source.text,
+               "WEFT_REGISTER_OP: {} is registered twice with different texts; choose another name", schema.name);
     return true;
   }
-  WEFT_CHECK(!find_op(schema.name), "WEFT_REGISTER_OP: {} is the name of an op of weft; choose another name", schema.name);
+  WEFT_CHECK(!find_op(schema.name), "WEFT_REGISTER_OP: {} is the name of an op of weft; choose another name",
+             schema.name);
   auto it = t.ops.emplace(std::string(schema.name), Custom{source, schema}).first;
   add_op_schemas({&it->second.schema, 1});
   return true;

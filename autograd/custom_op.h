@@ -13,15 +13,16 @@
 //     static constexpr Dtypes dtypes = Dtypes::floating;
 //     static constexpr unsigned needs[1] = {kA};
 //     template <class T> static T forward(T x, T alpha) { return x + sin(alpha * x) * sin(alpha * x) / alpha; }
-//     template <class T> static T backward(T g, T x, T, T alpha) { return g * (T(1) + T(2) * sin(alpha * x) * cos(alpha * x)); }
+//     template <class T> static T backward(T g, T x, T, T alpha) { return g * (T(1) + T(2) * sin(alpha * x) * cos(alpha
+//     * x)); }
 //   });
 //
-// Then snake(x, 0.5), snake.inplace(x, 0.5), snake.out(y, x, 0.5) and call("snake", {x, 0.5}) work on any dtype and layout, with
-// gradients of every order. The rules of records: core/ops/record.h. Compile with -O3 -march=native -fno-math-errno
-// -fno-trapping-math -ffp-contract=off for the speed and the bits of the built-in ops.
+// Then snake(x, 0.5), snake.inplace(x, 0.5), snake.out(y, x, 0.5) and call("snake", {x, 0.5}) work on any dtype and
+// layout, with gradients of every order. The rules of records: core/ops/record.h. Compile with -O3 -march=native
+// -fno-math-errno -fno-trapping-math -ffp-contract=off for the speed and the bits of the built-in ops.
 //
-// An op that is no function of single elements: an OpRecord with a kernel and a gradient rule of your own, and dispatch()
-// (core/dispatch.h); or a Function (autograd/function.h) made of existing ops.
+// An op that is no function of single elements: an OpRecord with a kernel and a gradient rule of your own, and
+// dispatch() (core/dispatch.h); or a Function (autograd/function.h) made of existing ops.
 namespace weft {
 
 /// The text of a registered op, for run-time compilation.
@@ -72,17 +73,22 @@ template <class R>
 struct CustomOp {
   template <class... A>
   Tensor operator()(const A&... args) const {
-    return split<0>([](Tensor* in, const Scalar* params) { return pointwise(detail::kCustomInfo<R>, in, params); }, args...);
+    return split<0>([](Tensor* in, const Scalar* params) { return pointwise(detail::kCustomInfo<R>, in, params); },
+                    args...);
   }
   /// The result goes into the first tensor.
   template <class... A>
   Tensor inplace(const A&... args) const {
-    return split<0>([](Tensor* in, const Scalar* params) { return pointwise_(detail::kCustomInfo<R>, in[0], in + 1, params); }, args...);
+    return split<0>(
+        [](Tensor* in, const Scalar* params) { return pointwise_(detail::kCustomInfo<R>, in[0], in + 1, params); },
+        args...);
   }
   /// The result goes into `to`; no autograd.
   template <class... A>
   Tensor out(Tensor& to, const A&... args) const {
-    return split<0>([&](Tensor* in, const Scalar* params) { return pointwise_out(detail::kCustomInfo<R>, to, in, params); }, args...);
+    return split<0>(
+        [&](Tensor* in, const Scalar* params) { return pointwise_out(detail::kCustomInfo<R>, to, in, params); },
+        args...);
   }
 
  private:
@@ -100,8 +106,10 @@ struct CustomOp {
     if (at < R::arity) {
       in[at] = detail::operand(a);
     } else {
-      if constexpr (std::is_same_v<A, Tensor>) params[at - R::arity] = a.item();
-      else params[at - R::arity] = Scalar(a);
+      if constexpr (std::is_same_v<A, Tensor>)
+        params[at - R::arity] = a.item();
+      else
+        params[at - R::arity] = Scalar(a);
     }
   }
 };
@@ -109,17 +117,17 @@ struct CustomOp {
 }  // namespace weft
 
 // The text is kept; the name is bound while the user's own file starts up, which no linker can drop.
-#define WEFT_REGISTER_OP(Record, function, ...)                                                                                                       \
-  namespace weft::ops::custom {                                                                                                                       \
-  __VA_ARGS__;                                                                                                                                         \
-  }                                                                                                                                                   \
-  template <>                                                                                                                                         \
-  struct weft::detail::CustomName<weft::ops::custom::Record> {                                                                                        \
-    static constexpr const char* kName = #function;                                                                                                   \
-  };                                                                                                                                                  \
-  inline constexpr weft::CustomOp<weft::ops::custom::Record> function{};                                                                              \
-  [[maybe_unused]] static const bool function##_registered = weft::detail::register_custom_op(                                                        \
-      {&weft::detail::kCustomInfo<weft::ops::custom::Record>, #__VA_ARGS__ ";"},                                                                       \
-      {#function, weft::detail::custom_schema<weft::ops::custom::Record>(),                                                                           \
-       [](const weft::Args& args) { return weft::detail::call_custom<weft::ops::custom::Record>(args, false); },                                      \
+#define WEFT_REGISTER_OP(Record, function, ...)                                                                  \
+  namespace weft::ops::custom {                                                                                  \
+  __VA_ARGS__;                                                                                                   \
+  }                                                                                                              \
+  template <>                                                                                                    \
+  struct weft::detail::CustomName<weft::ops::custom::Record> {                                                   \
+    static constexpr const char* kName = #function;                                                              \
+  };                                                                                                             \
+  inline constexpr weft::CustomOp<weft::ops::custom::Record> function{};                                         \
+  [[maybe_unused]] static const bool function##_registered = weft::detail::register_custom_op(                   \
+      {&weft::detail::kCustomInfo<weft::ops::custom::Record>, #__VA_ARGS__ ";"},                                 \
+      {#function, weft::detail::custom_schema<weft::ops::custom::Record>(),                                      \
+       [](const weft::Args& args) { return weft::detail::call_custom<weft::ops::custom::Record>(args, false); }, \
        [](const weft::Args& args) { return weft::detail::call_custom<weft::ops::custom::Record>(args, true); }})

@@ -152,7 +152,8 @@ struct Task {
       if (!wanted) continue;
       gin.assign(n->n_edges, Tensor());
       n->kind->apply(*n, g.data(), gin.data());
-      if (anomaly) [[unlikely]] check_nan(*n, gin.data());
+      if (anomaly) [[unlikely]]
+        check_nan(*n, gin.data());
       g.clear();
       for (int i = 0; i < n->n_edges; ++i)
         if (gin[static_cast<size_t>(i)].defined() && n->edges[i].node)
@@ -305,8 +306,8 @@ void accumulate_grad(Node& node, const Tensor* g, Tensor*) {
     std::lock_guard lock(leaf_mutex(leaf.impl()));
     if (!m.grad.defined()) {
       // g[0] is the only handle: the buffer becomes the gradient itself.
-      bool steal = !is_grad_enabled() && value.use_count() == 1 && value.impl()->storage->refs.load() == 1 && !value.impl()->base &&
-                   (value.impl()->contiguous || value.strides() == leaf.strides());
+      bool steal = !is_grad_enabled() && value.use_count() == 1 && value.impl()->storage->refs.load() == 1 &&
+                   !value.impl()->base && (value.impl()->contiguous || value.strides() == leaf.strides());
       m.grad = steal ? value : is_grad_enabled() ? value.clone() : value.detach().clone(MemoryFormat::preserve);
       if (!is_grad_enabled() && m.grad.requires_grad()) m.grad = m.grad.detach();
     } else if (is_grad_enabled()) {

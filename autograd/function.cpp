@@ -41,7 +41,8 @@ std::vector<Tensor> Context::saved() const {
 
 const char* FunctionCall::readable_name(const std::type_info& type) {
   int status = 0;
-  char* name = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);  // lives as long as the program: one per type
+  char* name =
+      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);  // lives as long as the program: one per type
   return status == 0 ? name : type.name();
 }
 
@@ -51,7 +52,8 @@ void FunctionCall::prepare() {
 
 void FunctionCall::finish(std::vector<Tensor>& outputs) {
   Context& c = *context;
-  for (size_t i = 0; i < outputs.size(); ++i) WEFT_CHECK(outputs[i].defined(), "{}: forward returned an undefined tensor as output {}", kind.name, i);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    WEFT_CHECK(outputs[i].defined(), "{}: forward returned an undefined tensor as output {}", kind.name, i);
   for (const Tensor& t : c.dirty_) {
     WEFT_CHECK(place_of(t, inputs) >= 0, "{}: mark_dirty takes inputs of forward", kind.name);
     WEFT_CHECK(place_of(t, outputs) >= 0, "{}: an input marked dirty must be returned by forward", kind.name);
@@ -65,8 +67,8 @@ void FunctionCall::finish(std::vector<Tensor>& outputs) {
     c.to_save_.clear();
     return;
   }
-  Node* n = Node::create(&kind, nullptr, static_cast<int>(inputs.size()), static_cast<int>(outputs.size()), static_cast<int>(c.to_save_.size()),
-                         sizeof(FunctionAttrs));
+  Node* n = Node::create(&kind, nullptr, static_cast<int>(inputs.size()), static_cast<int>(outputs.size()),
+                         static_cast<int>(c.to_save_.size()), sizeof(FunctionAttrs));
   new (n->attrs_) FunctionAttrs{context, backward};
   c.node_ = n;
   context = nullptr;  // the node's now
@@ -76,7 +78,8 @@ void FunctionCall::finish(std::vector<Tensor>& outputs) {
   } release{n};
   for (size_t i = 0; i < inputs.size(); ++i)
     if (c.needs_[i]) n->edges[i] = autograd::gradient_edge(inputs[i]);
-  for (size_t i = 0; i < outputs.size(); ++i) n->outputs[i] = {outputs[i].sizes(), outputs[i].dtype(), outputs[i].device()};
+  for (size_t i = 0; i < outputs.size(); ++i)
+    n->outputs[i] = {outputs[i].sizes(), outputs[i].dtype(), outputs[i].device()};
   for (size_t i = 0; i < c.to_save_.size(); ++i) {
     const Tensor& t = c.to_save_[i];
     if (!t.defined()) continue;
@@ -85,8 +88,10 @@ void FunctionCall::finish(std::vector<Tensor>& outputs) {
   }
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (!is_floating(outputs[i].dtype()) || place_of(outputs[i], c.non_differentiable_) >= 0) continue;
-    if (place_of(outputs[i], c.dirty_) >= 0 && outputs[i].impl()->base) detail::rebase_history(outputs[i], n);
-    else detail::set_history(outputs[i], n, static_cast<uint32_t>(i));
+    if (place_of(outputs[i], c.dirty_) >= 0 && outputs[i].impl()->base)
+      detail::rebase_history(outputs[i], n);
+    else
+      detail::set_history(outputs[i], n, static_cast<uint32_t>(i));
   }
   c.to_save_.clear();
   c.dirty_.clear();
@@ -99,15 +104,20 @@ void FunctionCall::run_backward(Node& n, const Tensor* g, Tensor* gin) {
   std::vector<Tensor> gradients(g, g + n.n_outputs);
   if (a.context->materialize_)
     for (uint32_t i = 0; i < n.n_outputs; ++i)
-      if (!gradients[i].defined()) gradients[i] = zeros(n.outputs[i].sizes, {.dtype = n.outputs[i].dtype, .device = n.outputs[i].device});
+      if (!gradients[i].defined())
+        gradients[i] = zeros(n.outputs[i].sizes, {.dtype = n.outputs[i].dtype, .device = n.outputs[i].device});
   std::vector<Tensor> result = a.backward(*a.context, gradients);
-  WEFT_CHECK(result.size() == n.n_edges, "{}: backward returned {} gradients, forward took {} arguments; return an undefined Tensor where there is none", n.name(),
-             result.size(), n.n_edges);
+  WEFT_CHECK(
+      result.size() == n.n_edges,
+      "{}: backward returned {} gradients, forward took {} arguments; return an undefined Tensor where there is none",
+      n.name(), result.size(), n.n_edges);
   for (int i = 0; i < n.n_edges; ++i) {
     Tensor& r = result[static_cast<size_t>(i)];
     if (!r.defined() || !n.needs(i)) continue;
     const Dims& sizes = n.edges[i].node->outputs[n.edges[i].nr].sizes;
-    WEFT_CHECK(broadcasts(sizes, r.sizes()), "{}: backward returned a gradient {} for argument {} of shape {}; the shapes must be equal", n.name(), r, i, sizes);
+    WEFT_CHECK(broadcasts(sizes, r.sizes()),
+               "{}: backward returned a gradient {} for argument {} of shape {}; the shapes must be equal", n.name(), r,
+               i, sizes);
     gin[i] = std::move(r);
   }
 }

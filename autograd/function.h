@@ -25,9 +25,9 @@
 //   };
 //   Tensor y = Cube::apply(x);
 //
-// forward takes any arguments and returns a Tensor or std::vector<Tensor>; it runs without grad mode. backward gets one gradient
-// per output and returns one per argument of forward (undefined: none; each member of a std::vector<Tensor> argument counts).
-// Written in public ops, its own gradient comes free.
+// forward takes any arguments and returns a Tensor or std::vector<Tensor>; it runs without grad mode. backward gets one
+// gradient per output and returns one per argument of forward (undefined: none; each member of a std::vector<Tensor>
+// argument counts). Written in public ops, its own gradient comes free.
 namespace weft {
 
 /// What forward hands to backward.
@@ -71,9 +71,12 @@ struct FunctionCall {
 
   template <class A>
   void add(const A& a) {
-    if constexpr (std::is_same_v<A, Tensor>) inputs.push_back(a);
-    else if constexpr (std::is_same_v<A, std::vector<Tensor>>) inputs.insert(inputs.end(), a.begin(), a.end());
-    else inputs.emplace_back();
+    if constexpr (std::is_same_v<A, Tensor>)
+      inputs.push_back(a);
+    else if constexpr (std::is_same_v<A, std::vector<Tensor>>)
+      inputs.insert(inputs.end(), a.begin(), a.end());
+    else
+      inputs.emplace_back();
   }
   void prepare();
   /// Makes the outputs part of the graph.
@@ -88,22 +91,28 @@ template <class F>
 struct Function {
   template <class... A>
   static auto apply(const A&... args) {
-    static const NodeKind kind{FunctionCall::readable_name(typeid(F)), &FunctionCall::run_backward, &FunctionCall::destroy};
+    static const NodeKind kind{FunctionCall::readable_name(typeid(F)), &FunctionCall::run_backward,
+                               &FunctionCall::destroy};
     FunctionCall call(kind, &F::backward);
     (call.add(args), ...);
     call.prepare();
     using Result = decltype(F::forward(*call.context, args...));
     constexpr bool kOne = std::is_same_v<Result, Tensor>;
-    static_assert(kOne || std::is_same_v<Result, std::vector<Tensor>>, "forward returns a Tensor or a std::vector<Tensor>");
+    static_assert(kOne || std::is_same_v<Result, std::vector<Tensor>>,
+                  "forward returns a Tensor or a std::vector<Tensor>");
     std::vector<Tensor> outputs;
     {
       NoGrad guard;
-      if constexpr (kOne) outputs.push_back(F::forward(*call.context, args...));
-      else outputs = F::forward(*call.context, args...);
+      if constexpr (kOne)
+        outputs.push_back(F::forward(*call.context, args...));
+      else
+        outputs = F::forward(*call.context, args...);
     }
     call.finish(outputs);
-    if constexpr (kOne) return outputs[0];
-    else return outputs;
+    if constexpr (kOne)
+      return outputs[0];
+    else
+      return outputs;
   }
 };
 

@@ -41,8 +41,10 @@ bool gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, const
   std::vector<size_t> index;
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (!inputs[i].defined() || !inputs[i].requires_grad()) continue;
-    WEFT_CHECK_TYPE(inputs[i].dtype() == DType::f64, "gradcheck: input {} is {}; differences need DType::f64", i, inputs[i]);
-    WEFT_CHECK(!detail::overlaps_itself(inputs[i].sizes(), inputs[i].strides()), "gradcheck: elements of input {} {} share an address; clone() it", i, inputs[i]);
+    WEFT_CHECK_TYPE(inputs[i].dtype() == DType::f64, "gradcheck: input {} is {}; differences need DType::f64", i,
+                    inputs[i]);
+    WEFT_CHECK(!detail::overlaps_itself(inputs[i].sizes(), inputs[i].strides()),
+               "gradcheck: elements of input {} {} share an address; clone() it", i, inputs[i]);
     wanted.push_back(inputs[i]);
     index.push_back(i);
   }
@@ -50,13 +52,15 @@ bool gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, const
   std::vector<Tensor> outputs = f(inputs);
   for (size_t k = 0; k < outputs.size(); ++k) {
     if (!outputs[k].requires_grad()) continue;
-    WEFT_CHECK_TYPE(outputs[k].dtype() == DType::f64, "gradcheck: output {} is {}; differences need DType::f64", k, outputs[k]);
+    WEFT_CHECK_TYPE(outputs[k].dtype() == DType::f64, "gradcheck: output {} is {}; differences need DType::f64", k,
+                    outputs[k]);
     // analytic[j][i]: gradient of element j of the output by input i
     std::vector<std::vector<Tensor>> analytic;
     for (int64_t j = 0; j < outputs[k].numel(); ++j) {
       Tensor one = zeros(outputs[k].sizes(), {.dtype = DType::f64});
       *address(one, j) = 1;
-      analytic.push_back(grad({outputs[k]}, wanted, {.grad_outputs = {one}, .retain_graph = true, .allow_unused = true}));
+      analytic.push_back(
+          grad({outputs[k]}, wanted, {.grad_outputs = {one}, .retain_graph = true, .allow_unused = true}));
     }
     for (size_t i = 0; i < wanted.size(); ++i)
       for (int64_t e = 0; e < wanted[i].numel(); ++e) {
@@ -71,15 +75,17 @@ bool gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, const
           double numeric = (value_of(high, j) - value_of(low, j)) / (2 * o.eps);
           double exact = value_of(analytic[static_cast<size_t>(j)][i], e);
           bool near = std::abs(numeric - exact) <= o.atol + o.rtol * std::abs(numeric);
-          WEFT_CHECK(near, "gradcheck: gradient of output {} element {} by input {} element {} is {}, differences give {}", k, place_of(j, outputs[k].sizes()), index[i],
-                     place_of(e, wanted[i].sizes()), exact, numeric);
+          WEFT_CHECK(near,
+                     "gradcheck: gradient of output {} element {} by input {} element {} is {}, differences give {}", k,
+                     place_of(j, outputs[k].sizes()), index[i], place_of(e, wanted[i].sizes()), exact, numeric);
         }
       }
   }
   return true;
 }
 
-bool gradgradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, std::vector<Tensor> grad_outputs, const GradcheckOptions& o) {
+bool gradgradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, std::vector<Tensor> grad_outputs,
+                   const GradcheckOptions& o) {
   std::vector<Tensor> outputs = f(inputs);
   std::vector<size_t> used;
   for (size_t k = 0; k < outputs.size(); ++k)
@@ -88,11 +94,13 @@ bool gradgradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, s
     uint32_t state = 1;
     for (size_t k : used) {
       Tensor g = zeros(outputs[k].sizes(), {.dtype = outputs[k].dtype()});
-      for (int64_t j = 0; j < g.numel(); ++j) *address(g, j) = 0.5 + ((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-24;
+      for (int64_t j = 0; j < g.numel(); ++j)
+        *address(g, j) = 0.5 + ((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-24;
       grad_outputs.push_back(g.set_requires_grad(true));
     }
   }
-  WEFT_CHECK(grad_outputs.size() == used.size(), "gradgradcheck: {} gradients for {} outputs that require grad", grad_outputs.size(), used.size());
+  WEFT_CHECK(grad_outputs.size() == used.size(), "gradgradcheck: {} gradients for {} outputs that require grad",
+             grad_outputs.size(), used.size());
   std::vector<Tensor> all = inputs;
   all.insert(all.end(), grad_outputs.begin(), grad_outputs.end());
   const size_t n = inputs.size();

@@ -27,7 +27,8 @@ std::string describe_trace(const std::vector<void*>& frames) {
       uint64_t offset = reinterpret_cast<uint64_t>(call) - reinterpret_cast<uint64_t>(info.dli_fbase);
       int at_digit = 0;
       for (int shift = 60; shift >= 0; shift -= 4)
-        if (at_digit > 0 || (offset >> shift) != 0 || shift == 0) at[at_digit++] = "0123456789abcdef"[offset >> shift & 15];
+        if (at_digit > 0 || (offset >> shift) != 0 || shift == 0)
+          at[at_digit++] = "0123456789abcdef"[offset >> shift & 15];
       line += " +0x" + std::string(at, static_cast<size_t>(at_digit));
     }
     text += "\n    " + line;

@@ -56,7 +56,9 @@ struct TooMany : Function<TooMany> {
 };
 struct WrongShape : Function<WrongShape> {
   static Tensor forward(Context&, const Tensor& x) { return x.sum(); }
-  static std::vector<Tensor> backward(Context&, const std::vector<Tensor>&) { return {ones({7}, {.dtype = DType::f64})}; }
+  static std::vector<Tensor> backward(Context&, const std::vector<Tensor>&) {
+    return {ones({7}, {.dtype = DType::f64})};
+  }
 };
 struct Same : Function<Same> {
   static Tensor forward(Context&, const Tensor& x) { return x; }
@@ -112,7 +114,8 @@ TEST_CASE("custom functions: inputs changed in place, inputs returned, saved val
 
 TEST_CASE("custom functions: wrong gradients are named") {
   Tensor x = leaf({1, 2});
-  CHECK_THROWS_WITH(TooMany::apply(x).sum().backward(), Contains("TooMany") && Contains("2 gradients") && Contains("1 arguments"));
+  CHECK_THROWS_WITH(TooMany::apply(x).sum().backward(),
+                    Contains("TooMany") && Contains("2 gradients") && Contains("1 arguments"));
   CHECK_THROWS_WITH(WrongShape::apply(x).backward(), Contains("WrongShape") && Contains("[7]") && Contains("[2]"));
   Tensor y = Cube::apply(x).sum();
   y.backward();
@@ -122,14 +125,19 @@ TEST_CASE("custom functions: wrong gradients are named") {
 TEST_CASE("gradcheck finds a wrong gradient and says where") {
   struct Wrong : Function<Wrong> {
     static Tensor forward(Context&, const Tensor& x) { return x * 2; }
-    static std::vector<Tensor> backward(Context&, const std::vector<Tensor>& g) { return {g[0] * tensor({2, 2.5}, {.dtype = DType::f64})}; }
+    static std::vector<Tensor> backward(Context&, const std::vector<Tensor>& g) {
+      return {g[0] * tensor({2, 2.5}, {.dtype = DType::f64})};
+    }
   };
   Tensor x = leaf({1, 2});
   TensorFunction f = [](const std::vector<Tensor>& in) { return std::vector<Tensor>{Wrong::apply(in[0])}; };
-  CHECK_THROWS_WITH(gradcheck(f, {x}), Contains("output 0 element [1]") && Contains("input 0 element [1] is 2.5") && Contains("differences give 2"));
+  CHECK_THROWS_WITH(gradcheck(f, {x}), Contains("output 0 element [1]") && Contains("input 0 element [1] is 2.5") &&
+                                           Contains("differences give 2"));
   Tensor single = tensor({1.0}, {.requires_grad = true});
   CHECK_THROWS_WITH(gradcheck(f, {single}), Contains("f64"));
-  TensorFunction product = [](const std::vector<Tensor>& in) { return std::vector<Tensor>{in[0] * in[1], in[0].exp()}; };
+  TensorFunction product = [](const std::vector<Tensor>& in) {
+    return std::vector<Tensor>{in[0] * in[1], in[0].exp()};
+  };
   Tensor t = leaf({0.3, 0.7, 1.1, 2}).detach().view({2, 2}).t().set_requires_grad(true);  // strided
   CHECK(gradcheck(product, {t, leaf({2, 3})}));
   CHECK(gradgradcheck(product, {t, leaf({2, 3})}));

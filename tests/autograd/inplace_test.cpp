@@ -13,7 +13,9 @@ namespace {
 
 Tensor vec(std::initializer_list<double> v) { return tensor(v, {.dtype = DType::f64}); }
 Tensor leaf(std::initializer_list<double> v) { return vec(v).set_requires_grad(true); }
-bool same(const Tensor& a, std::initializer_list<double> v) { return a.defined() && (a - vec(v)).abs().max().item<double>() < 1e-12; }
+bool same(const Tensor& a, std::initializer_list<double> v) {
+  return a.defined() && (a - vec(v)).abs().max().item<double>() < 1e-12;
+}
 
 }  // namespace
 
