@@ -34,6 +34,7 @@
 #include "core/ops/view.h"
 #include "core/parallel.h"
 #include "core/tensor.h"
+#include "data/idx.h"
 #include "data/serialize.h"
 #include "nn/nn.h"
 #include "optim/adam.h"

@@ -22,3 +22,8 @@ if(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT WEFT_SANITIZE)
   add_test(NAME consumer COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/consumer/check_consumer.py ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER})
   set_tests_properties(consumer PROPERTIES TIMEOUT 600)
 endif()
+
+if(TARGET weft_program)
+  add_test(NAME demo COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/tools/check_demo.py $<TARGET_FILE:weft_program>)
+  set_tests_properties(demo PROPERTIES TIMEOUT 600)
+endif()

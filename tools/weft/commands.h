@@ -9,6 +9,7 @@ using Run = std::function<int()>;
 
 Run add_check(CLI::App& app);
 Run add_bench(CLI::App& app);
+Run add_demo(CLI::App& app);
 Run add_info(CLI::App& app);
 
 }  // namespace weft::tools

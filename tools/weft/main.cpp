@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
   const Command commands[] = {
       add("check", "run conformance cases", add_check),
       add("bench", "measure training steps, kernels and ops", add_bench),
+      add("demo", "train a model on real work", add_demo),
       add("info", "version, processor and libraries", add_info),
   };
   try {
@@ -33,6 +34,9 @@ int main(int argc, char** argv) {
   try {
     for (const Command& c : commands)
       if (c.app->parsed()) return c.run();
+  } catch (const CLI::Error& e) {  // arguments that contradict each other, or a checkpoint
+    std::fprintf(stderr, "weft: %s\n", e.what());
+    return 2;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "weft: %s\n", e.what());
     return 1;

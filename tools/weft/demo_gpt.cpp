@@ -1,0 +1,138 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/autograd.h"
+#include "core/error.h"
+#include "core/ops/loss_api.h"
+#include "core/ops/philox.h"
+#include "tools/weft/demo.h"
+#include "tools/weft/demo_text.h"
+#include "tools/weft/models.h"
+
+namespace weft::demo {
+namespace {
+
+constexpr int64_t kEvaluatedWindows = 256, kMostWindows = 4096;
+constexpr int64_t kEvaluationBatch = 32;
+constexpr int64_t kSampleLength = 1000;
+constexpr double kTemperature = 0.6;
+// The streams of random numbers of one seed.
+constexpr uint64_t kBatchStream = 1, kSampleStream = 2;
+
+class Gpt : public Task {
+ public:
+  explicit Gpt(const Settings& s)
+      : settings_(s),
+        corpus_(read_corpus(s.text)),
+        model_({.vocab = static_cast<int64_t>(corpus_.vocabulary.size()),
+                .block = s.block,
+                .layers = s.layers,
+                .heads = s.heads,
+                .embd = s.embd}) {
+    const int64_t n = length(), least = 2 * (s.block + 1);
+    WEFT_CHECK(n >= least,
+               "gpt: the text has {} characters, --block {} needs {}; give a longer text or a smaller --block", n,
+               s.block, least);
+    train_ = std::min(n - n / 10, n - s.block - 1);
+  }
+
+  nn::Module& model() override { return model_; }
+
+  Tensor loss(int64_t index) override {
+    std::vector<int64_t> starts(static_cast<size_t>(settings_.batch));
+    for (size_t i = 0; i < starts.size(); ++i) {
+      const rng::Words w = rng::philox(static_cast<uint64_t>(settings_.seed),
+                                       static_cast<uint64_t>(index * settings_.batch) + i, kBatchStream);
+      starts[i] = static_cast<int64_t>(
+          rng::below(uint64_t{w.w[0]} << 32 | w.w[1], static_cast<uint64_t>(train_ - settings_.block)));
+    }
+    return loss_of(starts);
+  }
+
+  Score evaluate(bool all) override {
+    const int64_t T = settings_.block, windows = (length() - train_ - 1) / T;
+    const int64_t count = std::min(windows, all ? kMostWindows : kEvaluatedWindows);
+    NoGrad guard;
+    double sum = 0;
+    for (int64_t at = 0; at < count; at += kEvaluationBatch) {
+      std::vector<int64_t> starts;
+      for (int64_t i = at; i < std::min(count, at + kEvaluationBatch); ++i)
+        starts.push_back(train_ + i * windows / count * T);
+      sum += loss_of(starts).item<double>() * static_cast<double>(starts.size());
+    }
+    return {.loss = sum / static_cast<double>(count)};
+  }
+
+  Shown show() override {
+    const char32_t newline = U'\n';
+    const size_t found = corpus_.vocabulary.find(newline);
+    std::vector<int64_t> context{found == std::u32string::npos ? corpus_.symbols[0] : static_cast<int64_t>(found)};
+    NoGrad guard;
+    std::string text;
+    for (int64_t i = 0; i < kSampleLength; ++i) {
+      if (static_cast<int64_t>(context.size()) > settings_.block) context.erase(context.begin());
+      const Tensor x = tensor(context).unsqueeze(0);
+      const Tensor logits = model_(x).select(1, -1).squeeze(0).to(DType::f64).contiguous();
+      context.push_back(draw(logits, i));
+      append_utf8(text, corpus_.vocabulary[static_cast<size_t>(context.back())]);
+    }
+    return {.sample = text, .digits = {}};
+  }
+
+  double epochs(int64_t batches) const override {
+    return static_cast<double>(batches) * static_cast<double>(units_per_batch()) / static_cast<double>(train_);
+  }
+  const char* unit() const override { return "tokens"; }
+  int64_t units_per_batch() const override { return settings_.batch * settings_.block; }
+  std::string dataset() const override {
+    return fmt::format("{} characters, {} different, CRC-32 {:08x}", length(), corpus_.vocabulary.size(),
+                       corpus_.checksum);
+  }
+  Value extra() const override { return {{"vocabulary", to_utf8(corpus_.vocabulary)}}; }
+
+ private:
+  int64_t length() const { return static_cast<int64_t>(corpus_.symbols.size()); }
+
+  /// Mean loss of predicting every next character of the windows that begin at `starts`.
+  Tensor loss_of(const std::vector<int64_t>& starts) {
+    const int64_t B = static_cast<int64_t>(starts.size()), T = settings_.block;
+    const Tensor x = empty({B, T}, {.dtype = DType::i64}), y = empty({B, T}, {.dtype = DType::i64});
+    for (int64_t b = 0; b < B; ++b) {
+      const int32_t* from = corpus_.symbols.data() + starts[static_cast<size_t>(b)];
+      std::copy_n(from, T, x.data<int64_t>() + b * T);
+      std::copy_n(from + 1, T, y.data<int64_t>() + b * T);
+    }
+    return cross_entropy(model_(x).flatten(0, 1), y.flatten());
+  }
+
+  /// A symbol by softmax(logits / temperature).
+  int64_t draw(const Tensor& logits, int64_t index) const {
+    const double* v = logits.data<double>();
+    const int64_t n = logits.numel();
+    const double largest = *std::max_element(v, v + n);
+    std::vector<double> weights(static_cast<size_t>(n));
+    double sum = 0;
+    for (size_t i = 0; i < weights.size(); ++i) sum += weights[i] = std::exp((v[i] - largest) / kTemperature);
+    const rng::Words w =
+        rng::philox(static_cast<uint64_t>(settings_.seed), static_cast<uint64_t>(index), kSampleStream);
+    double left = rng::unit(uint64_t{w.w[0]} << 32 | w.w[1]) * sum;
+    for (size_t i = 0; i + 1 < weights.size(); ++i) {
+      left -= weights[i];
+      if (left < 0) return static_cast<int64_t>(i);
+    }
+    return n - 1;
+  }
+
+  Settings settings_;
+  Corpus corpus_;
+  models::Gpt model_;
+  int64_t train_ = 0;  ///< characters to train on; the rest is for validation
+};
+
+}  // namespace
+
+std::unique_ptr<Task> make_gpt(const Settings& s) { return std::make_unique<Gpt>(s); }
+
+}  // namespace weft::demo

@@ -1,0 +1,33 @@
+#pragma once
+#include <cstdint>
+
+#include "tools/weft/demo_train.h"
+
+namespace weft::demo {
+
+/// A run that is over.
+struct Finished {
+  Task& task;
+  const Trainer& trainer;
+  const Outcome& outcome;
+  const Shown& shown;
+  int64_t weights;
+  double wall_s, peak_mb;
+};
+
+/// The files of a run. Each appears complete or not at all.
+class Output {
+ public:
+  /// Makes the folder --out and tries whether all can be written, before hours of training; FileError otherwise.
+  Output(const Settings& settings, const nn::Module& model);
+  /// checkpoint.pt, when there is an --out.
+  void save_checkpoint(const Value& checkpoint) const;
+  /// model.safetensors, report.html and --json.
+  void finish(const Finished& run) const;
+
+ private:
+  std::string in_folder(const char* name) const;
+  const Settings& settings_;
+};
+
+}  // namespace weft::demo

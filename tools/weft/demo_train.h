@@ -1,0 +1,61 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "optim/optimizer.h"
+#include "optim/schedule.h"
+#include "tools/weft/demo.h"
+
+// The training loop of the demos and the state that a checkpoint holds.
+namespace weft::demo {
+
+/// A schedule as written on the command line.
+struct Schedule {
+  std::string kind;    ///< constant, cosine, step
+  int64_t length = 0;  ///< steps of the cosine, or between two drops; 0: left open
+};
+/// "cosine", "cosine:2000"; nothing for a text that is no schedule.
+std::optional<Schedule> parse_schedule(const std::string& text);
+/// With the length filled in: a run that is stopped, or told fewer steps, and goes on later, follows the same rates.
+std::string complete_schedule(const std::string& text, int64_t steps, int64_t default_steps);
+
+/// While alive, Ctrl-C (and SIGTERM) ask the loop to stop behind the current step; a second Ctrl-C ends the program.
+class StopRequest {
+ public:
+  StopRequest();
+  ~StopRequest();
+  StopRequest(const StopRequest&) = delete;
+  StopRequest& operator=(const StopRequest&) = delete;
+  static bool made();
+};
+
+class Trainer {
+ public:
+  Trainer(const Settings& settings, Task& task);
+  /// Continues where `checkpoint` was taken. weft::Error when it is of another task, model or data; `path`: for errors.
+  void resume(const Value& checkpoint, const std::string& path);
+  /// Trains up to settings.steps; calls `save` now and then and at the end.
+  Outcome run(const std::function<void()>& save);
+
+  const std::vector<LossRow>& rows() const { return rows_; }
+  int64_t step() const { return step_; }
+  /// What checkpoint.pt holds.
+  Value checkpoint() const;
+
+ private:
+  /// The training loss of step `step`, its gradients in the parameters.
+  double compute_gradients(int64_t step);
+  void update();
+  void start_schedule();
+
+  const Settings& settings_;
+  Task& task_;
+  std::vector<Tensor> parameters_;
+  std::unique_ptr<optim::Optimizer> optimizer_;
+  std::unique_ptr<optim::Scheduler> scheduler_;  ///< null: constant
+  int64_t step_ = 0;
+  std::vector<LossRow> rows_;
+};
+
+}  // namespace weft::demo
