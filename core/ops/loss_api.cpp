@@ -88,8 +88,9 @@ Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& targe
   } else {
     losses = losses_of(p::bce_with_logits_none, input, target);
   }
-  if (is_floating(target.dtype())) losses = losses.to(target.dtype());  // as in PyTorch, which computes on 1 - target
-  return reduce_loss(o.weight.defined() ? losses.mul(o.weight) : losses, o.reduction);
+  Tensor loss = reduce_loss(o.weight.defined() ? losses.mul(o.weight) : losses, o.reduction);
+  // PyTorch computes on 1 - target: its dtype is the result's.
+  return is_floating(target.dtype()) ? loss.to(target.dtype()) : loss;
 }
 Tensor kl_div(const Tensor& input, const Tensor& target, const KlDivOptions& o) {
   return reduce_loss(losses_of(o.log_target ? p::kl_div_log_target_none : p::kl_div_none, input, target), o.reduction);
