@@ -72,10 +72,7 @@ void FunctionCall::finish(std::vector<Tensor>& outputs) {
   new (n->attrs_) FunctionAttrs{context, backward};
   c.node_ = n;
   context = nullptr;  // the node's now
-  struct Release {
-    Node* n;
-    ~Release() { detail::release_node(n); }
-  } release{n};
+  detail::NodeOwner owner(n);
   for (size_t i = 0; i < inputs.size(); ++i)
     if (c.needs_[i]) n->edges[i] = autograd::gradient_edge(inputs[i]);
   for (size_t i = 0; i < outputs.size(); ++i)

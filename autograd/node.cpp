@@ -244,7 +244,8 @@ Node* make_node(const OpRecord& op, const Tensor* in, int n_in, const Tensor* ou
                 size_t attrs_bytes) {
   int n_saved = __builtin_popcount(op.save_inputs) + __builtin_popcount(op.save_outputs);
   bool inplace = out == nullptr;
-  Node* n = Node::create(&kRuleNode, &op, n_in, inplace ? 1 : n_out, n_saved, attrs_bytes);
+  NodeOwner owner(Node::create(&kRuleNode, &op, n_in, inplace ? 1 : n_out, n_saved, attrs_bytes));
+  Node* n = owner.get();
   for (int i = 0; i < n_in; ++i)
     if (in[i].defined() && in[i].impl()->requires_grad) n->edges[i] = autograd::gradient_edge(in[i]);
   int at = 0;
@@ -257,7 +258,7 @@ Node* make_node(const OpRecord& op, const Tensor* in, int n_in, const Tensor* ou
   }
   if (inplace) n->outputs[0] = {in[0].sizes(), in[0].dtype(), in[0].device()};
   if (attrs_bytes) std::memcpy(n->attrs_, attrs, attrs_bytes);
-  return n;
+  return owner.release();
 }
 
 }  // namespace detail

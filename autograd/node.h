@@ -101,6 +101,14 @@ struct Node {
   void save(int index, const Tensor& value, bool is_output, uint32_t nr);
 };
 
+namespace detail {
+struct ReleaseNode {
+  void operator()(Node* n) const { release_node(n); }
+};
+/// A node being recorded: freed when an error cuts the recording short.
+using NodeOwner = std::unique_ptr<Node, ReleaseNode>;
+}  // namespace detail
+
 namespace autograd {
 
 /// The edge for a tensor's gradient: its grad_fn, or the accumulator of a leaf; empty when it needs none.

@@ -66,7 +66,8 @@ Tensor gradient(const PointwiseInfo& info, int which, const Tensor* values, cons
     out = detail::pointwise_gradient(info, which, values, params);
   }
   if (!detail::needs_grad(values, n)) return out;
-  Node* node = Node::create(&kGradientNode, nullptr, n, 1, n, sizeof(GradientAttrs));
+  detail::NodeOwner owner(Node::create(&kGradientNode, nullptr, n, 1, n, sizeof(GradientAttrs)));
+  Node* node = owner.get();
   auto* a = new (node->attrs_) GradientAttrs{&info, which, {}};
   for (int k = 0; k < info.params; ++k) a->params[k] = params[k];
   for (int k = 0; k < n; ++k) {
@@ -76,7 +77,6 @@ Tensor gradient(const PointwiseInfo& info, int which, const Tensor* values, cons
   }
   node->outputs[0] = {out.sizes(), out.dtype(), out.device()};
   detail::set_history(out, node, 0);
-  detail::release_node(node);
   return out;
 }
 
@@ -103,7 +103,9 @@ void record_pointwise(const PointwiseInfo& op, Tensor& out, const Tensor* in, co
   unsigned needs = 0;
   for (int k = 0; k < op.arity; ++k)
     if (!(op.constants >> k & 1) && in[k].impl()->requires_grad) needs |= op.needs[k];
-  Node* n = Node::create(&kPointwiseNode, &op.record, op.arity, 1, __builtin_popcount(needs), sizeof(PointwiseAttrs));
+  NodeOwner owner(
+      Node::create(&kPointwiseNode, &op.record, op.arity, 1, __builtin_popcount(needs), sizeof(PointwiseAttrs)));
+  Node* n = owner.get();
   auto* a = new (n->attrs_) PointwiseAttrs{&op, {-1, -1, -1, -1}, {}};
   for (int k = 0; k < op.params; ++k) a->params[k] = params[k];
   n->outputs[0] = {out.sizes(), out.dtype(), out.device()};
@@ -123,7 +125,6 @@ void record_pointwise(const PointwiseInfo& op, Tensor& out, const Tensor* in, co
     rebase_history(out, n);
   else
     set_history(out, n, 0);
-  release_node(n);
 }
 
 }  // namespace detail

@@ -53,7 +53,13 @@ void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_
                       size_t attrs_bytes) {
   check_inplace(self, op.name);
   bool record = op.rule && is_floating(self.dtype()) && needs_grad(in, n_in);
-  Node* node = nullptr;
+  struct Owner {
+    Node* node = nullptr;
+    ~Owner() {
+      if (node) release_node(node);
+    }
+  } owner;
+  Node*& node = owner.node;
   if (record && (op.save_inputs & 1)) {
     // The rule reads the old value of self: keep a copy that carries self's history.
     std::vector<Tensor> inputs(in, in + n_in);
@@ -64,10 +70,7 @@ void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_
   }
   run(op, in, n_in, &self, 1, attrs);
   self.impl()->storage->bump(op.name);
-  if (node) {
-    rebase_history(self, node);
-    release_node(node);
-  }
+  if (node) rebase_history(self, node);
 }
 
 Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,
