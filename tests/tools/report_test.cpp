@@ -24,6 +24,7 @@ TEST_CASE("report: round ticks inside the range") {
   CHECK(detail::ticks(1.3, 4.4, 6) == std::vector<double>{2, 3, 4});
   CHECK(detail::ticks(3, 3, 6) == std::vector<double>{3});
   CHECK(detail::ticks(-0.3, 0.3, 3).size() == 3);
+  CHECK_FALSE(std::signbit(detail::ticks(-0.3, 1, 3)[0]));
 }
 
 TEST_CASE("report: text is escaped") {

@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kEvaluatedWindows = 256, kMostWindows = 4096;
 constexpr int64_t kEvaluationBatch = 32;
 constexpr int64_t kSampleLength = 1000;
-constexpr double kTemperature = 0.6;
+constexpr double kTemperature = 0.5;
 // The streams of random numbers of one seed.
 constexpr uint64_t kBatchStream = 1, kSampleStream = 2;
 

@@ -151,7 +151,8 @@ std::vector<double> ticks(double low, double high, int count) {
       break;
     }
   std::vector<double> out;
-  for (double i = std::ceil(low / step - 1e-9); i * step <= high * (1 + 1e-12); ++i) out.push_back(i * step);
+  for (double i = std::ceil(low / step - 1e-9); i * step <= high * (1 + 1e-12); ++i)
+    out.push_back(i * step + 0.0);  // + 0: -0 prints as 0
   return out;
 }
 
