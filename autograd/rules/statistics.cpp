@@ -68,8 +68,9 @@ void norm(Node& n, const Tensor* g, Tensor* gin) {
     }
     gin[0] = x.sign().mul(share).mul(gy);
   } else if (p < 1) {
-    Tensor scaled = where(x.eq(0), 0.0, x.sign().mul(x.abs().pow(p - 1)));
-    gin[0] = scaled.mul(gy.mul(y.pow(1 - p)));
+    // PyTorch's order and roundings: its pow(-0.5) is 1 / sqrt.
+    Tensor power = p == 0.5 ? x.abs().rsqrt() : x.abs().pow(p - 1);
+    gin[0] = where(x.eq(0), 0.0, x.sign().mul(power)).mul(gy).mul(y.pow(1 - p));
   } else if (p < 2) {
     gin[0] = x.sign().mul(x.abs().pow(p - 1)).mul(unless_zero(gy.div(y.pow(p - 1))));
   } else {

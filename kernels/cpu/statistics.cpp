@@ -48,10 +48,12 @@ void norm_as(const OpCall& c) {
   const auto& a = c.as<NormOp::Attrs>();
   const bool infinite = std::isinf(a.p);
   const Combining how = !infinite ? Combining::sum : a.p > 0 ? Combining::max : Combining::min;
-  const Prepare prepare = a.p == 0               ? Prepare::truth
-                          : a.p == 1 || infinite ? Prepare::absolute
-                          : a.p == 2             ? Prepare::square
-                                                 : Prepare::power;
+  // The norm of one value is its absolute value, without the rounding of powers.
+  const bool single = detail::reduced_count(c.in[0].sizes(), a.reduce.mask) == 1;
+  const Prepare prepare = a.p == 0                         ? Prepare::truth
+                          : a.p == 1 || infinite || single ? Prepare::absolute
+                          : a.p == 2                       ? Prepare::square
+                                                           : Prepare::power;
   std::vector<T> y = combine<T>(c.in[0], a.reduce.mask, how, prepare, nullptr, a.p);
   if (prepare == Prepare::square)
     for (T& v : y) v = std::sqrt(v);
