@@ -100,7 +100,8 @@ Value inplace(const OpSchema& s, std::vector<Value> args, std::vector<NamedValue
   }
   Tensor result = s.call(bound).as_tensor();
   WEFT_CHECK(result.sizes() == self.sizes(), "{}_: the result {} has another shape than self {}", s.name, result, self);
-  WEFT_CHECK_TYPE(category(result.dtype()) <= category(self.dtype()), "{}_: the result is {} but self is {}", s.name, result.dtype(), self.dtype());
+  WEFT_CHECK_TYPE(category(result.dtype()) <= category(self.dtype()), "{}_: the result is {} but self is {}", s.name,
+                  result.dtype(), self.dtype());
   return self.copy_(result);
 }
 
@@ -122,9 +123,12 @@ void give(const Value& result, const Value& out, std::string_view op) {
   }
   Tensor to = out.as_tensor("out");
   const Tensor& from = result.as_tensor();
-  WEFT_CHECK(!from.requires_grad() && !(is_grad_enabled() && to.requires_grad()), "{}: out= does not take part in autograd; use the plain form or NoGrad", op);
-  WEFT_CHECK_TYPE(promotes(op) ? category(from.dtype()) <= category(to.dtype()) : from.dtype() == to.dtype(), "{}: the result is {} but out is {}", op, from.dtype(), to.dtype());
-  WEFT_CHECK(!detail::overlaps_itself(to.sizes(), to.strides()), "{}: several elements of out {} share one address (expanded); clone() it first", op, to);
+  WEFT_CHECK(!from.requires_grad() && !(is_grad_enabled() && to.requires_grad()),
+             "{}: out= does not take part in autograd; use the plain form or NoGrad", op);
+  WEFT_CHECK_TYPE(promotes(op) ? category(from.dtype()) <= category(to.dtype()) : from.dtype() == to.dtype(),
+                  "{}: the result is {} but out is {}", op, from.dtype(), to.dtype());
+  WEFT_CHECK(!detail::overlaps_itself(to.sizes(), to.strides()),
+             "{}: several elements of out {} share one address (expanded); clone() it first", op, to);
   if (to.sizes() != from.sizes()) to.resize_(from.sizes());
   to.copy_(from);
 }
@@ -158,7 +162,8 @@ Args bind_args(std::string_view name, std::string_view text, std::vector<Value> 
     }
   }
   WEFT_CHECK_TYPE(next == args.size(), "{}: {} arguments are too many; it takes ({})", name, args.size(), text);
-  WEFT_CHECK_TYPE(kwargs.empty(), "{}: unknown argument {}; it takes ({})", name, kwargs.empty() ? "" : kwargs.front().name, text);
+  WEFT_CHECK_TYPE(kwargs.empty(), "{}: unknown argument {}; it takes ({})", name,
+                  kwargs.empty() ? "" : kwargs.front().name, text);
   return Args(name, std::move(names), std::move(values));
 }
 
@@ -171,7 +176,9 @@ Scalar Args::scalar(size_t i) const {
   }
   return values_[i].as_scalar(label(i));
 }
-std::optional<Scalar> Args::optional_scalar(size_t i) const { return none(i) ? std::nullopt : std::optional<Scalar>(scalar(i)); }
+std::optional<Scalar> Args::optional_scalar(size_t i) const {
+  return none(i) ? std::nullopt : std::optional<Scalar>(scalar(i));
+}
 int64_t Args::integer(size_t i) const {
   if (is_tensor(i)) {
     Scalar s = scalar(i);
@@ -180,19 +187,28 @@ int64_t Args::integer(size_t i) const {
   }
   return values_[i].as_int(label(i));
 }
-std::optional<int64_t> Args::optional_integer(size_t i) const { return none(i) ? std::nullopt : std::optional<int64_t>(integer(i)); }
-std::optional<double> Args::optional_real(size_t i) const { return none(i) ? std::nullopt : std::optional<double>(real(i)); }
+std::optional<int64_t> Args::optional_integer(size_t i) const {
+  return none(i) ? std::nullopt : std::optional<int64_t>(integer(i));
+}
+std::optional<double> Args::optional_real(size_t i) const {
+  return none(i) ? std::nullopt : std::optional<double>(real(i));
+}
 std::vector<int64_t> Args::integers(size_t i) const {
   if (values_[i].is_int()) return {integer(i)};
   std::vector<int64_t> out;
-  for (const Value& v : values_[i].as_list(label(i))) out.push_back(v.is_tensor() ? v.as_tensor().item<int64_t>() : v.as_int(label(i)));
+  for (const Value& v : values_[i].as_list(label(i)))
+    out.push_back(v.is_tensor() ? v.as_tensor().item<int64_t>() : v.as_int(label(i)));
   return out;
 }
 Dims Args::dims(size_t i) const { return Dims(integers(i)); }
 DimList Args::dim_list(size_t i) const { return none(i) ? DimList() : DimList(dims(i)); }
-std::optional<DType> Args::dtype(size_t i) const { return none(i) ? std::nullopt : std::optional<DType>(values_[i].as_dtype(label(i))); }
+std::optional<DType> Args::dtype(size_t i) const {
+  return none(i) ? std::nullopt : std::optional<DType>(values_[i].as_dtype(label(i)));
+}
 TensorOptions Args::options(size_t t, size_t device, size_t requires_grad) const {
-  return {.dtype = dtype(t), .device = none(device) ? Device() : values_[device].as_device(label(device)), .requires_grad = flag(requires_grad)};
+  return {.dtype = dtype(t),
+          .device = none(device) ? Device() : values_[device].as_device(label(device)),
+          .requires_grad = flag(requires_grad)};
 }
 MemoryFormat Args::memory_format(size_t i, MemoryFormat otherwise) const {
   if (none(i)) return otherwise;
@@ -242,7 +258,8 @@ Value call(std::string_view name, std::vector<Value> args, std::vector<NamedValu
     return out;
   }
   if (name.ends_with('_'))
-    if (const OpSchema* base = find_op(name.substr(0, name.size() - 1))) return inplace(*base, std::move(args), std::move(kwargs));
+    if (const OpSchema* base = find_op(name.substr(0, name.size() - 1)))
+      return inplace(*base, std::move(args), std::move(kwargs));
   WEFT_FAIL("call: there is no op named {}", name);
 }
 

@@ -49,8 +49,8 @@ class Args {
   std::vector<Value> values_;
 };
 
-/// One callable op. `params` is written as in Python: "input, dim, dtype=None"; "*" starts keyword-only ones, "*sizes" takes a list
-/// or all remaining integers.
+/// One callable op. `params` is written as in Python: "input, dim, dtype=None"; "*" starts keyword-only ones, "*sizes"
+/// takes a list or all remaining integers.
 struct OpSchema {
   std::string_view name;
   std::string_view params;
@@ -65,10 +65,12 @@ struct NamedValue {
   Value value;
 };
 
-/// Arguments put in the order of `params` (written as in OpSchema), defaults filled in; TypeError when they do not fit. The texts must
-/// outlive the result.
-Args bind_args(std::string_view name, std::string_view params, std::vector<Value> args, std::vector<NamedValue> kwargs = {});
-/// Null when there is none. Names are PyTorch's without "torch." and "torch.nn.functional.": "softmax", "gelu", "nn.init.ones_".
+/// Arguments put in the order of `params` (written as in OpSchema), defaults filled in; TypeError when they do not fit.
+/// The texts must outlive the result.
+Args bind_args(std::string_view name, std::string_view params, std::vector<Value> args,
+               std::vector<NamedValue> kwargs = {});
+/// Null when there is none. Names are PyTorch's without "torch." and "torch.nn.functional.": "softmax", "gelu",
+/// "nn.init.ones_".
 const OpSchema* find_op(std::string_view name);
 /// All names, sorted.
 std::vector<std::string> op_names();

@@ -9,6 +9,7 @@
 #include "core/ops/scan.h"
 #include "tests/catch.h"
 
+// clang-format off
 WEFT_REGISTER_OP(Snake, snake,
 struct Snake : Pointwise<1, 1> {
   static constexpr const char* schema = "input, alpha=1.0";
@@ -26,6 +27,7 @@ struct Gate : Pointwise<2> {
   template <class T> WEFT_FN static T backward_a(T g, T a, T b, T) { return g * tanh(b) * exp(a) * (T(1) + a); }
   template <class T> WEFT_FN static T backward_b(T g, T a, T b, T) { T h = tanh(b); return g * a * exp(a) * (T(1) - h * h); }
 });
+// clang-format on
 
 using namespace weft;
 using Catch::Matchers::Contains;
@@ -50,7 +52,9 @@ void suffix_sum_kernel(const OpCall& c) {
 void suffix_sum_rule(Node&, const Tensor* g, Tensor* gin) { gin[0] = g[0].cumsum(0); }
 const OpRecord SuffixSum::record{.name = "suffix_sum", .cpu = suffix_sum_kernel, .rule = suffix_sum_rule};
 
-Tensor values(const Dims& sizes) { return linspace(-1.2, 1.4, checked_numel(sizes, "test"), {.dtype = DType::f64}).view(sizes).clone(); }
+Tensor values(const Dims& sizes) {
+  return linspace(-1.2, 1.4, checked_numel(sizes, "test"), {.dtype = DType::f64}).view(sizes).clone();
+}
 
 }  // namespace
 
@@ -78,11 +82,15 @@ TEST_CASE("a user's op has gradients of every order") {
 
 TEST_CASE("a user's op of two tensors broadcasts its gradients; needs that are too small are found") {
   Tensor a = values({2, 3}).set_requires_grad(true), b = values({3}).set_requires_grad(true);
-  TensorFunction first = [&](const std::vector<Tensor>& in) { return std::vector<Tensor>{smooth_gate(in[0], b.detach())}; };
+  TensorFunction first = [&](const std::vector<Tensor>& in) {
+    return std::vector<Tensor>{smooth_gate(in[0], b.detach())};
+  };
   CHECK(gradcheck(first, {a}));
   CHECK(gradgradcheck(first, {a}));
   // smooth_gate declares that the gradient of its second input reads y alone, which is false.
-  TensorFunction second = [&](const std::vector<Tensor>& in) { return std::vector<Tensor>{smooth_gate(a.detach(), in[0])}; };
+  TensorFunction second = [&](const std::vector<Tensor>& in) {
+    return std::vector<Tensor>{smooth_gate(a.detach(), in[0])};
+  };
   CHECK_THROWS_WITH(gradcheck(second, {b}), Contains("gradcheck"));
 }
 
@@ -98,13 +106,18 @@ TEST_CASE("a user's op is called by name and keeps its text") {
   CHECK_THAT(std::string(source->text), Contains("x + sin(alpha * x) * sin(alpha * x) / alpha"));
   CHECK(source->info->params == 1);
   CHECK(find_custom_op("relu") == nullptr);
-  CHECK_THROWS_WITH(detail::register_custom_op({source->info, "other text"}, {"snake", "input", nullptr}), Contains("registered twice"));
-  CHECK_THROWS_WITH(detail::register_custom_op({source->info, ""}, {"relu", "input", nullptr}), Contains("relu is the name"));
+  CHECK_THROWS_WITH(detail::register_custom_op({source->info, "other text"}, {"snake", "input", nullptr}),
+                    Contains("registered twice"));
+  CHECK_THROWS_WITH(detail::register_custom_op({source->info, ""}, {"relu", "input", nullptr}),
+                    Contains("relu is the name"));
 }
 
 TEST_CASE("a user's structured op") {
   Tensor x = values({5}).set_requires_grad(true);
-  CHECK(suffix_sum(tensor({1, 2, 3}, {.dtype = DType::f64})).eq(tensor({6, 5, 3}, {.dtype = DType::f64})).all().item<bool>());
+  CHECK(suffix_sum(tensor({1, 2, 3}, {.dtype = DType::f64}))
+            .eq(tensor({6, 5, 3}, {.dtype = DType::f64}))
+            .all()
+            .item<bool>());
   TensorFunction f = [](const std::vector<Tensor>& in) { return std::vector<Tensor>{suffix_sum(in[0] * in[0])}; };
   CHECK(gradcheck(f, {x}));
   CHECK(gradgradcheck(f, {x}));

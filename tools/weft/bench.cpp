@@ -44,7 +44,9 @@ namespace weft::tools {
 
 Run add_bench(CLI::App& app) {
   app.require_subcommand(1);
-  auto threads = [](CLI::App* sub, int& to) { sub->add_option("--threads", to, "threads (default: all cores)")->check(CLI::Range(1, 1024)); };
+  auto threads = [](CLI::App* sub, int& to) {
+    sub->add_option("--threads", to, "threads (default: all cores)")->check(CLI::Range(1, 1024));
+  };
   auto use = [](int n) {
     if (n > 0) set_num_threads(n);
   };
@@ -59,7 +61,8 @@ Run add_bench(CLI::App& app) {
     sub->add_option("--workload", o->workload, "name in FILE")->required();
     sub->add_option("--workloads", o->workloads, "JSON file of workloads")->required();
     sub->add_option("--steps", o->steps, "steps timed")->check(CLI::Range(2, 1000000));
-    sub->add_option("--batch", o->batch, "batch size instead of the workload's")->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+    sub->add_option("--batch", o->batch, "batch size instead of the workload's")
+        ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
     sub->add_option("--device", o->device, "cpu");
     sub->add_flag("--channels-last", o->channels_last, "images and convolutions in NHWC");
     threads(sub, o->threads);

@@ -5,7 +5,8 @@
 
 namespace weft::bench {
 
-/// Microseconds of one call of f: the best of nine rounds of about 20 ms, after two calls to warm up. As the peers measure.
+/// Microseconds of one call of f: the best of nine rounds of about 20 ms, after two calls to warm up. As the peers
+/// measure.
 double best_us(const std::function<void()>& f);
 /// Reads a JSON file; weft::FileError when it cannot be read or parsed.
 nlohmann::json read_json(const std::string& path);

@@ -42,7 +42,8 @@ Case make_case(const json& c, DType dtype) {
   if (op == "embedding") return {F([t, i = index()] { return embedding(i, t[0]); }), t};
   if (op == "index_add") return {F([t, i = index()] { return index_add(t[0], 0, i, t[1]); }), t};
   if (op == "gather") return {F([t, i = randint(0, 1024, {4096, 1024})] { return gather(t[0], 1, i); }), t};
-  if (op == "cross_entropy") return {F([t, y = randint(0, first[1], {first[0]})] { return cross_entropy(t[0], y); }), t};
+  if (op == "cross_entropy")
+    return {F([t, y = randint(0, first[1], {first[0]})] { return cross_entropy(t[0], y); }), t};
   if (op == "adamw") {
     std::vector<Tensor> p;
     for (const Tensor& x : t) {
@@ -57,7 +58,10 @@ Case make_case(const json& c, DType dtype) {
             {}};
   }
   if (op == "batch_norm") {
-    return {F([t, m = zeros({first[1]}), v = ones({first[1]})] { return batch_norm(t[0], m, v, {.weight = t[1], .bias = t[2], .training = true}); }), t};
+    return {F([t, m = zeros({first[1]}), v = ones({first[1]})] {
+              return batch_norm(t[0], m, v, {.weight = t[1], .bias = t[2], .training = true});
+            }),
+            t};
   }
   if (op == "mul_chain20")
     return {F([t] {
@@ -97,7 +101,10 @@ Case make_case(const json& c, DType dtype) {
       {"max_pool2d", [t] { return max_pool2d(t[0], 2); }},
       {"dropout", [t] { return dropout(t[0], 0.1); }},
       {"randn", [first] { return randn(first); }},
-      {"view", [t] { return t[0].view({2, 2}); }},
+      {"view",
+       [t] {
+         return t[0].view({2, 2});
+       }},
   };
   auto it = simple.find(op);
   return it == simple.end() ? Case{} : Case{it->second, t};
@@ -154,7 +161,8 @@ int run_op(const OpOptions& o) {
     for (size_t i = 0; i < one.size();) {
       size_t x = std::min(one.find('x', i), one.size());
       const std::string digits = one.substr(i, x - i);
-      WEFT_CHECK(!digits.empty() && digits.size() < 12 && digits.find_first_not_of("0123456789") == std::string::npos, "bench: \"{}\" is no shape; write 64x32", one);
+      WEFT_CHECK(!digits.empty() && digits.size() < 12 && digits.find_first_not_of("0123456789") == std::string::npos,
+                 "bench: \"{}\" is no shape; write 64x32", one);
       sizes.push_back(std::stoll(digits));
       i = x + 1;
     }

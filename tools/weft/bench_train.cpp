@@ -27,7 +27,8 @@ struct Batch {
 };
 Batch make_batch(const json& w) {
   const int64_t n = w.at("batch");
-  if (w.at("kind") == "mlp") return {randn({n, w["sizes"][0].get<int64_t>()}), randint(0, w["sizes"].back().get<int64_t>(), {n})};
+  if (w.at("kind") == "mlp")
+    return {randn({n, w["sizes"][0].get<int64_t>()}), randint(0, w["sizes"].back().get<int64_t>(), {n})};
   if (w.contains("image")) {
     Dims sizes(w["image"].get<std::vector<int64_t>>());
     sizes.insert(0, n);
@@ -39,12 +40,14 @@ Batch make_batch(const json& w) {
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const json& w, std::vector<Tensor> params) {
   const double lr = w.at("lr");
-  if (w.at("optimizer") == "adamw") return std::make_unique<optim::AdamW>(std::move(params), optim::AdamWOptions{.lr = lr});
-  return std::make_unique<optim::SGD>(std::move(params), optim::SGDOptions{.lr = lr, .momentum = w.value("momentum", 0.0)});
+  if (w.at("optimizer") == "adamw")
+    return std::make_unique<optim::AdamW>(std::move(params), optim::AdamWOptions{.lr = lr});
+  return std::make_unique<optim::SGD>(std::move(params),
+                                      optim::SGDOptions{.lr = lr, .momentum = w.value("momentum", 0.0)});
 }
 
-// Multiplications and additions of the matrix products of one forward pass, seen by hooks on every layer that has a weight matrix;
-// attention is added by its formula (causal: half).
+// Multiplications and additions of the matrix products of one forward pass, seen by hooks on every layer that has a
+// weight matrix; attention is added by its formula (causal: half).
 double forward_flops(models::Model& model, const json& w, const Tensor& x) {
   double flops = 0;
   std::vector<std::pair<nn::Module*, int64_t>> hooks;
@@ -70,8 +73,8 @@ double forward_flops(models::Model& model, const json& w, const Tensor& x) {
   return flops;
 }
 
-// What the step would take if nothing but its matrix products (at the measured peak) and its parameter traffic (at the measured
-// copy bandwidth) cost time.
+// What the step would take if nothing but its matrix products (at the measured peak) and its parameter traffic (at the
+// measured copy bandwidth) cost time.
 double floor_ms(double flops, double bytes) {
   NoGrad guard;
   Tensor a = randn({1024, 1024}), b = randn({1024, 1024});
@@ -122,14 +125,15 @@ int run_train(const TrainOptions& o) {
   const double last_loss = loss.item<double>();
   times.erase(times.begin(), times.begin() + std::min<ptrdiff_t>(3, static_cast<ptrdiff_t>(times.size()) - 1));
   std::sort(times.begin(), times.end());
-  const double median = times.size() % 2 ? times[times.size() / 2] : (times[times.size() / 2 - 1] + times[times.size() / 2]) / 2;
+  const double median =
+      times.size() % 2 ? times[times.size() / 2] : (times[times.size() / 2 - 1] + times[times.size() / 2]) / 2;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
 
   double param_bytes = 0;
   for (const Tensor& p : model->parameters()) param_bytes += static_cast<double>(p.nbytes());
-  // Training: each product has two more in backward; parameters are read and written, gradients written and read, and the
-  // optimizer reads and writes one (momentum) or two (Adam) tensors beside them.
+  // Training: each product has two more in backward; parameters are read and written, gradients written and read, and
+  // the optimizer reads and writes one (momentum) or two (Adam) tensors beside them.
   const double passes = o.infer ? 1 : 3, traffic = o.infer ? 1 : w.at("optimizer") == "adamw" ? 8 : 6;
   const double floor = floor_ms(passes * forward_flops(*model, w, data.x), traffic * param_bytes);
   auto rounded = [](double x) { return std::round(x * 1000) / 1000; };

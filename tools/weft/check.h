@@ -66,7 +66,8 @@ class Decoder {
 void flatten(const Value& v, std::vector<Tensor>& out);
 double number(const nlohmann::ordered_json& j);  // also {"float": "inf"}
 /// Empty when `got` agrees with the reference, else what differs.
-std::string compare(const CaseFile& file, const Value& got, const nlohmann::ordered_json& want, double rtol, double atol);
+std::string compare(const CaseFile& file, const Value& got, const nlohmann::ordered_json& want, double rtol,
+                    double atol);
 std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, double atol, bool absolute = false);
 
 // One function per kind of folder.

@@ -20,7 +20,8 @@ std::string op_name(std::string call) {
   return call;
 }
 
-Value invoke(const CaseFile& file, Decoder& d, const json& c, const std::string& call, const json* more = nullptr, Tensor out = {}) {
+Value invoke(const CaseFile& file, Decoder& d, const json& c, const std::string& call, const json* more = nullptr,
+             Tensor out = {}) {
   (void)file;
   std::vector<Value> args;
   for (const json& a : c.at("args")) args.push_back(d.value(a));
@@ -50,19 +51,24 @@ std::string check_views(const Decoder& d, const Value& got, const json& want) {
   const Tensor& base = d.seen().at(v.at("of").get<size_t>());
   const Tensor& t = got.as_tensor();
   if (!t.shares_storage_with(base)) return "does not share the memory of argument " + v["of"].dump();
-  if (t.strides() != Dims(v.at("stride").get<std::vector<int64_t>>())) return detail::format("strides {}, want ", {t.strides()}) + v["stride"].dump();
-  if (t.numel() > 0 && t.storage_offset() != v.at("offset").get<int64_t>()) return detail::format("offset {}, want {}", {t.storage_offset(), v["offset"].get<int64_t>()});
+  if (t.strides() != Dims(v.at("stride").get<std::vector<int64_t>>()))
+    return detail::format("strides {}, want ", {t.strides()}) + v["stride"].dump();
+  if (t.numel() > 0 && t.storage_offset() != v.at("offset").get<int64_t>())
+    return detail::format("offset {}, want {}", {t.storage_offset(), v["offset"].get<int64_t>()});
   return {};
 }
 
 std::string check_gradients(const CaseFile& file, const std::vector<Tensor>& got, const json& want, const json& c) {
   for (size_t i = 0; i < want.size(); ++i) {
     if (want[i].is_null()) {
-      if (got[i].defined() && got[i].ne(0).any().item().truth()) return "gradient " + std::to_string(i) + ": want none or zeros";
+      if (got[i].defined() && got[i].ne(0).any().item().truth())
+        return "gradient " + std::to_string(i) + ": want none or zeros";
       continue;
     }
     if (!got[i].defined()) return "gradient " + std::to_string(i) + ": none";
-    if (std::string s = compare(file, got[i], want[i], c.at("rtol").get<double>(), c.at("atol").get<double>()); !s.empty()) return "gradient " + std::to_string(i) + ": " + s;
+    if (std::string s = compare(file, got[i], want[i], c.at("rtol").get<double>(), c.at("atol").get<double>());
+        !s.empty())
+      return "gradient " + std::to_string(i) + ": " + s;
   }
   return {};
 }
@@ -79,7 +85,8 @@ std::string check_grad(const CaseFile& file, const Decoder& d, const Value& resu
     cotangents.push_back(decode.tensor(g["cotangents"][i]));
   }
   if (outputs.empty()) return "no result requires grad";
-  std::vector<Tensor> first = grad(outputs, d.leaves(), {.grad_outputs = cotangents, .create_graph = second, .allow_unused = true});
+  std::vector<Tensor> first =
+      grad(outputs, d.leaves(), {.grad_outputs = cotangents, .create_graph = second, .allow_unused = true});
   {
     NoGrad guard;
     if (std::string s = check_gradients(file, first, g.at("inputs"), g); !s.empty()) return s;
@@ -107,17 +114,20 @@ std::string check_inplace(const CaseFile& file, const json& c, double rtol, doub
   const json& in = c["inplace"];
   Value result = invoke(file, d, c, in.at("call"), &in);
   const Tensor& self = d.seen().at(0);
-  if (!result.is_tensor() || !result.as_tensor().shares_storage_with(self)) return "the result is not the first argument";
+  if (!result.is_tensor() || !result.as_tensor().shares_storage_with(self))
+    return "the result is not the first argument";
   Decoder again(file, false);
   Tensor original = again.tensor(c.at("args")[0]);
-  if (original.sizes() == self.sizes() && original.strides() != self.strides() && !find_op(op_name(in.at("call")).substr(0, op_name(in.at("call")).size() - 1))->view)
+  if (original.sizes() == self.sizes() && original.strides() != self.strides() &&
+      !find_op(op_name(in.at("call")).substr(0, op_name(in.at("call")).size() - 1))->view)
     return detail::format("strides {} became {}", {original.strides(), self.strides()});
   // self keeps its dtype: the result is compared converted to it (comparisons in place give 0 and 1).
   Decoder want(file, false);
   return compare_tensors(self, want.tensor(c.at("out")).to(self.dtype()), rtol, atol);
 }
 
-std::string check_out(const CaseFile& file, const json& c, const std::string& call, const Value& result, double rtol, double atol) {
+std::string check_out(const CaseFile& file, const json& c, const std::string& call, const Value& result, double rtol,
+                      double atol) {
   if (!result.is_tensor()) return {};
   Decoder d(file, false);
   Tensor out = empty({0}, {.dtype = result.as_tensor().dtype()});
@@ -182,7 +192,9 @@ std::string check_random(const Tensor& got, const json& want) {
     std::vector<double> allowed;
     for (const auto& v : want["values"]) allowed.push_back(number(v));
     for (double v : distinct)
-      if (std::none_of(allowed.begin(), allowed.end(), [v](double a) { return std::fabs(a - v) <= 1e-5 * std::max(1.0, std::fabs(a)); })) return "value " + std::to_string(v) + " is not allowed";
+      if (std::none_of(allowed.begin(), allowed.end(),
+                       [v](double a) { return std::fabs(a - v) <= 1e-5 * std::max(1.0, std::fabs(a)); }))
+        return "value " + std::to_string(v) + " is not allowed";
   }
   if (want.contains("zero_fraction")) {
     double zeros = static_cast<double>(std::count(x.begin(), x.end(), 0.0)) / n;
@@ -201,7 +213,8 @@ std::string check_random(const Tensor& got, const json& want) {
   if (want.contains("orthonormal")) {
     Tensor q = flat.size(0) <= flat.size(1) ? flat : flat.t();
     Tensor product = q.matmul(q.t());
-    if (product.sub(eye(q.size(0), {}, {.dtype = DType::f64})).abs().amax().item<double>() > 1e-4) return "not orthonormal";
+    if (product.sub(eye(q.size(0), {}, {.dtype = DType::f64})).abs().amax().item<double>() > 1e-4)
+      return "not orthonormal";
   }
   return {};
 }
@@ -211,7 +224,8 @@ std::string check_random(const Tensor& got, const json& want) {
 Outcome run_op_case(const CaseFile& file, const json& c) {
   const std::string call = c.contains("call") ? c["call"].get<std::string>() : file.head.at("call").get<std::string>();
   const std::string name = op_name(call);
-  if (!find_op(name) && !(name.ends_with("_") && find_op(name.substr(0, name.size() - 1)))) return {Outcome::Kind::missing, call};
+  if (!find_op(name) && !(name.ends_with("_") && find_op(name.substr(0, name.size() - 1))))
+    return {Outcome::Kind::missing, call};
   if (c.value("error", false)) {
     try {
       Decoder d(file);

@@ -17,11 +17,12 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const json& c, std::vector<Tens
   const json& k = c.at("optimizer").at("kwargs");
   const std::string name = c["optimizer"].at("name");
   if (name == "SGD") {
-    return std::make_unique<optim::SGD>(std::move(params), optim::SGDOptions{.lr = k.value("lr", 1e-3),
-                                                                             .momentum = k.value("momentum", 0.0),
-                                                                             .dampening = k.value("dampening", 0.0),
-                                                                             .weight_decay = k.value("weight_decay", 0.0),
-                                                                             .nesterov = k.value("nesterov", false)});
+    return std::make_unique<optim::SGD>(std::move(params),
+                                        optim::SGDOptions{.lr = k.value("lr", 1e-3),
+                                                          .momentum = k.value("momentum", 0.0),
+                                                          .dampening = k.value("dampening", 0.0),
+                                                          .weight_decay = k.value("weight_decay", 0.0),
+                                                          .nesterov = k.value("nesterov", false)});
   }
   WEFT_CHECK(name == "AdamW", "optimizer {} is unknown", name);
   optim::AdamWOptions o;
@@ -35,11 +36,14 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const json& c, std::vector<Tens
 std::string near(const std::string& what, double got, double want, double rtol, double atol = 0) {
   if (std::fabs(got - want) <= rtol * std::fabs(want) + atol) return {};
   char text[160];
-  std::snprintf(text, sizeof text, "%s is %.9g, want %.9g (off by %.2g)", what.c_str(), got, want, std::fabs(got - want));
+  std::snprintf(text, sizeof text, "%s is %.9g, want %.9g (off by %.2g)", what.c_str(), got, want,
+                std::fabs(got - want));
   return text;
 }
 
-Tensor loss_of(models::Model& model, const Tensor& x, const Tensor& y) { return cross_entropy(model(x).flatten(0, -2), y.flatten()); }
+Tensor loss_of(models::Model& model, const Tensor& x, const Tensor& y) {
+  return cross_entropy(model(x).flatten(0, -2), y.flatten());
+}
 
 std::string check_norms(const json& want, const std::vector<nn::NamedTensor>& have, double rtol) {
   for (const auto& [name, norm] : want.items()) {
@@ -80,7 +84,8 @@ std::string run(const CaseFile& file, const json& c) {
       loss.backward();
       sum += loss.item<double>();
     }
-    if (options.contains("clip_grad_value")) nn::utils::clip_grad_value_(model->parameters(), options["clip_grad_value"].get<double>());
+    if (options.contains("clip_grad_value"))
+      nn::utils::clip_grad_value_(model->parameters(), options["clip_grad_value"].get<double>());
     const double limit = options.value("clip_grad_norm", std::numeric_limits<double>::infinity());
     const double norm = nn::utils::clip_grad_norm_(model->parameters(), limit).item<double>();
     const double rtol = c.at("loss_rtol")[i];
@@ -93,11 +98,15 @@ std::string run(const CaseFile& file, const json& c) {
   }
   const json& last = c.at("final");
   const double rtol = c.at("final_rtol");
-  if (std::string e = check_norms(last.value("param_norms", json::object()), model->named_parameters(), rtol); !e.empty()) return "final " + e;
-  if (std::string e = check_norms(last.value("buffer_norms", json::object()), model->named_buffers(), rtol); !e.empty()) return "final " + e;
+  if (std::string e = check_norms(last.value("param_norms", json::object()), model->named_parameters(), rtol);
+      !e.empty())
+    return "final " + e;
+  if (std::string e = check_norms(last.value("buffer_norms", json::object()), model->named_buffers(), rtol); !e.empty())
+    return "final " + e;
   model->eval();
   NoGrad guard;
-  return near("final eval_loss", loss_of(*model, inputs.select(0, 0), targets.select(0, 0)).item<double>(), last.at("eval_loss"), rtol, 1e-4);
+  return near("final eval_loss", loss_of(*model, inputs.select(0, 0), targets.select(0, 0)).item<double>(),
+              last.at("eval_loss"), rtol, 1e-4);
 }
 
 }  // namespace

@@ -36,8 +36,9 @@ TensorFile::~TensorFile() {
 
 Tensor TensorFile::load(const std::string& name) const {
   const nlohmann::ordered_json& e = header_.at(name);
-  static const std::map<std::string, DType> dtypes = {{"F32", DType::f32}, {"F64", DType::f64}, {"BF16", DType::bf16}, {"F16", DType::f16}, {"I8", DType::i8},
-                                                      {"U8", DType::u8},   {"I16", DType::i16}, {"I32", DType::i32},   {"I64", DType::i64}, {"BOOL", DType::bool_}};
+  static const std::map<std::string, DType> dtypes = {
+      {"F32", DType::f32}, {"F64", DType::f64}, {"BF16", DType::bf16}, {"F16", DType::f16}, {"I8", DType::i8},
+      {"U8", DType::u8},   {"I16", DType::i16}, {"I32", DType::i32},   {"I64", DType::i64}, {"BOOL", DType::bool_}};
   auto t = dtypes.find(e.at("dtype").get<std::string>());
   WEFT_CHECK_TYPE(t != dtypes.end(), "tensor {}: dtype {} is not supported", name, e.at("dtype").get<std::string>());
   Tensor out = empty(Dims(e.at("shape").get<std::vector<int64_t>>()), {.dtype = t->second});
@@ -59,7 +60,10 @@ double number(const nlohmann::ordered_json& j) {
 Tensor Decoder::tensor(const nlohmann::ordered_json& r) {
   WEFT_CHECK_TYPE(!r.contains("complex"), "complex tensors are not supported");
   Tensor t = file_.tensors->load(r.at("tensor"));
-  if (r.contains("shape")) t = t.as_strided(Dims(r["shape"].get<std::vector<int64_t>>()), Dims(r["stride"].get<std::vector<int64_t>>()), r.value("offset", int64_t{0})).detach();
+  if (r.contains("shape"))
+    t = t.as_strided(Dims(r["shape"].get<std::vector<int64_t>>()), Dims(r["stride"].get<std::vector<int64_t>>()),
+                     r.value("offset", int64_t{0}))
+            .detach();
   if (r.value("requires_grad", false)) {
     if (with_grad_) t.set_requires_grad(true);
     leaves_.push_back(t);
@@ -85,7 +89,9 @@ Value Decoder::value(const nlohmann::ordered_json& j) {
     const auto& f = j["full"];
     DType t = DType::f32;
     parse_dtype(f.at("dtype").get<std::string>(), t);
-    Tensor x = full(Dims(f.at("shape").get<std::vector<int64_t>>()), f["value"].is_number_integer() ? Scalar(f["value"].get<int64_t>()) : Scalar(number(f["value"])), {.dtype = t});
+    Tensor x = full(Dims(f.at("shape").get<std::vector<int64_t>>()),
+                    f["value"].is_number_integer() ? Scalar(f["value"].get<int64_t>()) : Scalar(number(f["value"])),
+                    {.dtype = t});
     seen_.push_back(x);
     return x;
   }
@@ -106,7 +112,8 @@ Value Decoder::value(const nlohmann::ordered_json& j) {
 }
 
 void flatten(const Value& v, std::vector<Tensor>& out) {
-  if (v.is_tensor()) out.push_back(v.as_tensor());
+  if (v.is_tensor())
+    out.push_back(v.as_tensor());
   else if (v.is_list())
     for (const Value& x : v.as_list()) flatten(x, out);
 }
@@ -119,7 +126,8 @@ std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, 
   if (!is_floating(got.dtype())) {
     Tensor a = got.detach().to(DType::i64).contiguous(), b = want.to(DType::i64).contiguous();
     for (int64_t i = 0; i < a.numel(); ++i)
-      if (a.data<int64_t>()[i] != b.data<int64_t>()[i]) return detail::format("[{}] is {}, want {}", {i, a.data<int64_t>()[i], b.data<int64_t>()[i]});
+      if (a.data<int64_t>()[i] != b.data<int64_t>()[i])
+        return detail::format("[{}] is {}, want {}", {i, a.data<int64_t>()[i], b.data<int64_t>()[i]});
     return {};
   }
   Tensor a = got.detach().to(DType::f64).contiguous(), b = want.to(DType::f64).contiguous();
@@ -129,18 +137,21 @@ std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, 
     if (std::isnan(g) && std::isnan(w)) continue;
     if (std::isinf(w) || std::isinf(g) ? g == w : std::fabs(g - w) <= atol + rtol * std::fabs(w)) continue;
     char text[160];
-    std::snprintf(text, sizeof text, "[%lld] is %.9g, want %.9g (off by %.2g, rtol %.2g atol %.2g)", static_cast<long long>(i), g, w, std::fabs(g - w), rtol, atol);
+    std::snprintf(text, sizeof text, "[%lld] is %.9g, want %.9g (off by %.2g, rtol %.2g atol %.2g)",
+                  static_cast<long long>(i), g, w, std::fabs(g - w), rtol, atol);
     return text;
   }
   return {};
 }
 
-std::string compare(const CaseFile& file, const Value& got, const nlohmann::ordered_json& want, double rtol, double atol) {
+std::string compare(const CaseFile& file, const Value& got, const nlohmann::ordered_json& want, double rtol,
+                    double atol) {
   if (want.is_null()) return got.is_none() ? "" : "want None";
   if (want.is_array()) {
     if (!got.is_list() || got.size() != want.size()) return "want a list of " + std::to_string(want.size());
     for (size_t i = 0; i < want.size(); ++i)
-      if (std::string s = compare(file, got.as_list()[i], want[i], rtol, atol); !s.empty()) return "result " + std::to_string(i) + ": " + s;
+      if (std::string s = compare(file, got.as_list()[i], want[i], rtol, atol); !s.empty())
+        return "result " + std::to_string(i) + ": " + s;
     return {};
   }
   if (want.is_object() && want.contains("tensor")) {
@@ -149,8 +160,11 @@ std::string compare(const CaseFile& file, const Value& got, const nlohmann::orde
     const std::string kind = want.value("check", "");
     if (!got.is_tensor()) return "want a tensor, got " + got.str(60);
     if (kind == "shape") {
-      if (got.as_tensor().sizes() != t.sizes()) return detail::format("shape {}, want {}", {got.as_tensor().sizes(), t.sizes()});
-      return got.as_tensor().dtype() == t.dtype() ? "" : detail::format("dtype {}, want {}", {got.as_tensor().dtype(), t.dtype()});
+      if (got.as_tensor().sizes() != t.sizes())
+        return detail::format("shape {}, want {}", {got.as_tensor().sizes(), t.sizes()});
+      return got.as_tensor().dtype() == t.dtype()
+                 ? ""
+                 : detail::format("dtype {}, want {}", {got.as_tensor().dtype(), t.dtype()});
     }
     return compare_tensors(got.as_tensor(), t, rtol, atol, kind == "abs");
   }
@@ -158,7 +172,9 @@ std::string compare(const CaseFile& file, const Value& got, const nlohmann::orde
   Value w = d.value(want);
   if (w.is_double() && got.is_scalar()) {
     double a = got.as_double(), b = w.as_double();
-    bool ok = (std::isnan(a) && std::isnan(b)) || (std::isinf(a) || std::isinf(b) ? a == b : std::fabs(a - b) <= atol + rtol * std::fabs(b) + 1e-12 * std::fabs(b));
+    bool ok = (std::isnan(a) && std::isnan(b)) ||
+              (std::isinf(a) || std::isinf(b) ? a == b
+                                              : std::fabs(a - b) <= atol + rtol * std::fabs(b) + 1e-12 * std::fabs(b));
     return ok ? "" : "is " + got.str(60) + ", want " + w.str(60);
   }
   return got == w ? "" : "is " + got.str(60) + ", want " + w.str(60);

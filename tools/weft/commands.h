@@ -2,7 +2,8 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 
-// The commands of the weft program. Each adds its options to the app and returns what runs when it was chosen (the exit code).
+// The commands of the weft program. Each adds its options to the app and returns what runs when it was chosen (the exit
+// code).
 namespace weft::tools {
 
 using Run = std::function<int()>;
