@@ -20,6 +20,44 @@ struct GradModeRestore {
 }  // namespace
 }  // namespace detail
 
+namespace {
+
+/// Nodes and a flag each; open addressing, since std::unordered_map cost more than small gradients themselves.
+class NodeFlags {
+ public:
+  bool contains(const Node* n) const { return !table_.empty() && find(n).node; }
+  /// False for nodes that are not in it.
+  bool get(const Node* n) const { return !table_.empty() && find(n).on; }
+  void set(const Node* n, bool on) {
+    if (2 * (count_ + 1) > table_.size()) grow();
+    Entry& e = const_cast<Entry&>(find(n));
+    count_ += e.node == nullptr;
+    e = {n, on};
+  }
+
+ private:
+  struct Entry {
+    const Node* node = nullptr;
+    bool on = false;
+  };
+  const Entry& find(const Node* n) const {
+    const size_t mask = table_.size() - 1;
+    size_t i = (reinterpret_cast<uintptr_t>(n) / 64 * 0x9E3779B97F4A7C15ull >> 20) & mask;
+    while (table_[i].node && table_[i].node != n) i = (i + 1) & mask;
+    return table_[i];
+  }
+  void grow() {
+    std::vector<Entry> old(table_.empty() ? 64 : 2 * table_.size());
+    old.swap(table_);
+    for (const Entry& e : old)
+      if (e.node) const_cast<Entry&>(find(e.node)) = e;
+  }
+  std::vector<Entry> table_;  ///< a power of two, at most half full
+  size_t count_ = 0;
+};
+
+}  // namespace
+
 /// One run of backward. Nodes run by falling sequence number: a consumer is always younger than what it consumes, so
 /// that when a node's turn comes all its gradients have arrived.
 struct Task {
@@ -38,7 +76,7 @@ struct Task {
   std::vector<Tensor> gradients;
   std::vector<Node*> heap;
   std::vector<Capture> captures;                   ///< of grad(); empty: accumulate into leaves
-  std::unordered_map<const Node*, bool> leads;     ///< of grad(): nodes on a path to a capture
+  NodeFlags leads;                                 ///< of grad(): nodes on a path to a capture
   std::unordered_map<const Node*, int32_t> other;  ///< slots of nodes that another running task owns
 
   ~Task() {
@@ -79,10 +117,7 @@ struct Task {
   }
 
   void add(const Edge& e, Tensor g) {
-    if (!captures.empty()) {
-      auto it = leads.find(e.node);
-      if (it == leads.end() || !it->second) return;
-    }
+    if (!captures.empty() && !leads.get(e.node)) return;
     fit(g, e.node->outputs[e.nr], e.node->name());
     Slot& s = slots[static_cast<size_t>(slot_of(e.node))];
     Tensor& sum = gradients[s.first + e.nr];
@@ -144,11 +179,7 @@ struct Task {
       for (Capture& c : captures)
         if (c.edge.node == n) c.value = g[c.edge.nr];
       if (!wanted)
-        for (int i = 0; i < n->n_edges && !wanted; ++i)
-          if (n->edges[i].node) {
-            auto it = leads.find(n->edges[i].node);
-            wanted = it != leads.end() && it->second;
-          }
+        for (int i = 0; i < n->n_edges && !wanted; ++i) wanted = n->edges[i].node && leads.get(n->edges[i].node);
       if (!wanted) continue;
       gin.assign(n->n_edges, Tensor());
       n->kind->apply(*n, g.data(), gin.data());
@@ -166,16 +197,16 @@ struct Task {
   void mark(Node* root) {
     std::vector<std::pair<Node*, int>> stack;
     auto enter = [&](Node* n) {
-      if (leads.count(n)) return;
+      if (leads.contains(n)) return;
       bool is_capture = false;
       for (const Capture& c : captures) is_capture |= c.edge.node == n;
-      leads.emplace(n, is_capture);
+      leads.set(n, is_capture);
       stack.push_back({n, 0});
     };
     enter(root);
     while (!stack.empty()) {
       auto& [n, next] = stack.back();
-      if (next > 0 && n->edges[next - 1].node && leads[n->edges[next - 1].node]) leads[n] = true;
+      if (next > 0 && n->edges[next - 1].node && leads.get(n->edges[next - 1].node)) leads.set(n, true);
       if (next == n->n_edges) {
         stack.pop_back();
         continue;
