@@ -1,6 +1,7 @@
 # Tests that are whole programs: PyTorch's numbers, the README's code, a user's project.
 if(TARGET weft_program)
-  add_test(NAME golden COMMAND weft_program check ${CMAKE_CURRENT_SOURCE_DIR}/golden --strict)
+  add_test(NAME golden COMMAND weft_program check ${CMAKE_CURRENT_SOURCE_DIR}/golden --strict
+    --known ${CMAKE_CURRENT_SOURCE_DIR}/known_differences.txt)
   set_tests_properties(golden PROPERTIES TIMEOUT 600)
 endif()
 
