@@ -29,7 +29,7 @@ case $1 in
     ;;
   asan)
     export UBSAN_OPTIONS=print_stacktrace=1
-    other_build asan '^(core|data|kernels|ops)$' -DWEFT_SANITIZE=address
+    other_build asan '^(core|data|kernels)$' -DWEFT_SANITIZE=address
     ;;
   tsan)
     other_build tsan '^core$' -DWEFT_SANITIZE=thread
