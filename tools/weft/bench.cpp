@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <memory>
 
 #include "core/error.h"
@@ -26,16 +25,6 @@ double best_us(const std::function<void()>& f) {
     best = std::min(best, seconds(t) / n * 1e6);
   }
   return best;
-}
-
-nlohmann::json read_json(const std::string& path) {
-  std::ifstream in(path);
-  WEFT_CHECK_FILE(in.good(), "{}: cannot be opened", path);
-  try {
-    return nlohmann::json::parse(in);
-  } catch (const nlohmann::json::exception& e) {
-    detail::fail_with(detail::Fault::file, "{}: {}", path, e.what());
-  }
 }
 
 }  // namespace weft::bench

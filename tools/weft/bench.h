@@ -1,6 +1,5 @@
 #pragma once
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <string>
 
 namespace weft::bench {
@@ -8,8 +7,6 @@ namespace weft::bench {
 /// Microseconds of one call of f: the best of nine rounds of about 20 ms, after two calls to warm up. As the peers
 /// measure.
 double best_us(const std::function<void()>& f);
-/// Reads a JSON file; weft::FileError when it cannot be read or parsed.
-nlohmann::json read_json(const std::string& path);
 
 struct TrainOptions {
   std::string workload, workloads, device = "cpu";

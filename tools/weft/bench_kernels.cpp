@@ -6,6 +6,7 @@
 #include "core/thread_state.h"
 #include "optim/adam.h"
 #include "tools/weft/bench.h"
+#include "tools/weft/json_file.h"
 #include "weft.h"
 
 namespace weft::bench {
@@ -121,7 +122,7 @@ int run_kernels(const KernelOptions& o) {
   WEFT_CHECK(Device(o.device).is_cpu(), "bench: no device {}: this build has no CUDA backend", o.device);
   const std::regex only(o.only);
   int done = 0;
-  for (const json& c : read_json(o.cases)) {
+  for (const json& c : tools::read_json<json>(o.cases)) {
     DType dtype = DType::f32;
     const std::string dtype_name = c.value("dtype", "f32");
     WEFT_CHECK(parse_dtype(dtype_name, dtype), "bench: unknown dtype {}", dtype_name);

@@ -11,6 +11,7 @@
 #include "optim/adam.h"
 #include "optim/sgd.h"
 #include "tools/weft/bench.h"
+#include "tools/weft/json_file.h"
 #include "tools/weft/models.h"
 #include "weft.h"
 
@@ -88,7 +89,7 @@ double floor_ms(double flops, double bytes) {
 
 int run_train(const TrainOptions& o) {
   WEFT_CHECK(Device(o.device).is_cpu(), "bench: no device {}: this build has no CUDA backend", o.device);
-  const json all = read_json(o.workloads);
+  const json all = tools::read_json<json>(o.workloads);
   WEFT_CHECK(all.contains(o.workload), "bench: {} has no workload {}", o.workloads, o.workload);
   json w = all[o.workload];
   if (o.batch > 0) w["batch"] = o.batch;

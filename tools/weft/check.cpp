@@ -12,6 +12,7 @@
 #include "core/parallel.h"
 #include "tools/weft/check_checkpoints.h"
 #include "tools/weft/commands.h"
+#include "tools/weft/json_file.h"
 
 namespace weft::check {
 
@@ -40,16 +41,6 @@ struct Totals {
   std::map<std::string, Counts> folders;
   Counts all;
 };
-
-nlohmann::ordered_json read_json(const fs::path& path) {
-  std::ifstream in(path);
-  WEFT_CHECK_FILE(in.good(), "{}: cannot be opened", path.string());
-  try {
-    return nlohmann::ordered_json::parse(in);
-  } catch (const nlohmann::ordered_json::exception& e) {
-    detail::fail_with(detail::Fault::file, "{}: {}", path.string(), e.what());
-  }
-}
 
 // DIR itself when it holds case files, else its known sub-folders.
 std::vector<fs::path> folders(const std::string& dir) {
@@ -112,7 +103,7 @@ class Runner {
     CaseFile file;
     file.folder = folder.filename().string();
     file.stem = path.stem().string();
-    file.head = read_json(path);
+    file.head = tools::read_json<nlohmann::ordered_json>(path.string());
     if (!options_.tier.empty() && file.head.value("tier", "") != options_.tier) return;
     if (file.head.contains("tensors") && file.head["tensors"].is_string())
       file.tensors = std::make_unique<TensorFile>((folder / file.head["tensors"].get<std::string>()).string());

@@ -6,11 +6,11 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "data/serialize.h"
+#include "tools/weft/json_file.h"
 
 namespace weft::tools {
 namespace {
@@ -133,14 +133,6 @@ const Tensor& at_path(const Value& root, std::string_view path) {
   return value->as_tensor();
 }
 
-Json read_json(const std::string& path) {
-  std::ifstream file(path);
-  WEFT_CHECK_FILE(file.good(), "check: cannot open '{}'", path);
-  Json json = Json::parse(file, nullptr, false);
-  WEFT_CHECK_FILE(!json.is_discarded(), "check: '{}' is not JSON", path);
-  return json;
-}
-
 int64_t peak_megabytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -193,7 +185,7 @@ void run_case(const std::string& folder, const Json& test, const StateDict& tens
 
 CheckpointResult check_checkpoints(const std::string& folder,
                                    const std::function<bool(const std::string& id)>& wanted) {
-  const Json list = read_json(folder + "/checkpoints.json");
+  const Json list = read_json<Json>(folder + "/checkpoints.json");
   CheckpointResult result;
   try {
     const StateDict tensors = load_safetensors(folder + "/" + list.at("tensors").get<std::string>());
