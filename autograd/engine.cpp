@@ -78,13 +78,13 @@ struct Task {
   std::vector<Capture> captures;                   ///< of grad(); empty: accumulate into leaves
   NodeFlags leads;                                 ///< of grad(): nodes on a path to a capture
   std::unordered_map<const Node*, int32_t> other;  ///< slots of nodes that another running task owns
+  std::vector<Edge> roots;                         ///< owned; through their edges they keep every node of the run alive
 
   ~Task() {
-    for (Slot& s : slots) {
-      Task* mine = this;
-      s.node->owner.compare_exchange_strong(mine, nullptr);
-      detail::release_node(s.node);
-    }
+    for (Slot& s : slots)
+      if (s.node->owner.load(std::memory_order_relaxed) == this)
+        s.node->owner.store(nullptr, std::memory_order_release);
+    for (Edge& e : roots) detail::release_node(e.node);
   }
 
   static bool older(const Node* a, const Node* b) { return a->sequence < b->sequence; }
@@ -95,7 +95,6 @@ struct Task {
       if (auto it = other.find(n); it != other.end()) return it->second;
     int32_t index = static_cast<int32_t>(slots.size());
     slots.push_back({n, static_cast<uint32_t>(gradients.size())});
-    n->retain();
     gradients.resize(gradients.size() + n->n_outputs);
     Task* free = nullptr;
     if (n->owner.compare_exchange_strong(free, this))
@@ -235,17 +234,8 @@ Tensor root_gradient(const Tensor& output, const Tensor& given, const char* op) 
 void start(Task& task, const std::vector<Tensor>& outputs, const std::vector<Tensor>& gradients, const char* op) {
   WEFT_CHECK(gradients.empty() || gradients.size() == outputs.size(), "{}: {} gradients for {} outputs", op,
              gradients.size(), outputs.size());
-  struct Root {
-    Edge edge;
-    Tensor gradient;
-    Root(const Edge& e, const Tensor& g) : edge(e), gradient(g) {}
-    Root(Root&& o) noexcept : edge(std::exchange(o.edge, {})), gradient(std::move(o.gradient)) {}
-    ~Root() {
-      if (edge.node) detail::release_node(edge.node);
-    }
-  };
-  std::vector<Root> roots;
-  roots.reserve(outputs.size());
+  std::vector<Tensor> first;
+  task.roots.reserve(outputs.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
     WEFT_CHECK(outputs[i].defined(), "{}: output {} is an undefined tensor", op, i);
     Edge e = autograd::gradient_edge(outputs[i]);
@@ -253,14 +243,14 @@ void start(Task& task, const std::vector<Tensor>& outputs, const std::vector<Ten
                "{}: output {} ({}) does not require grad and has no history; set requires_grad on a leaf it depends "
                "on, outside of NoGrad",
                op, i, outputs[i]);
+    task.roots.push_back(e);
     NoGrad guard;
-    roots.emplace_back(e, gradients.empty() ? Tensor() : gradients[i]);
-    roots.back().gradient = root_gradient(outputs[i], roots.back().gradient, op);
+    first.push_back(root_gradient(outputs[i], gradients.empty() ? Tensor() : gradients[i], op));
   }
   detail::GradModeRestore mode(task.create_graph);
   if (!task.captures.empty())
-    for (Root& r : roots) task.mark(r.edge.node);
-  for (Root& r : roots) task.add(r.edge, std::move(r.gradient));
+    for (const Edge& e : task.roots) task.mark(e.node);
+  for (size_t i = 0; i < first.size(); ++i) task.add(task.roots[i], std::move(first[i]));
   task.run();
 }
 

@@ -143,13 +143,28 @@ void Node::save(int index, const Tensor& value, bool is_output, uint32_t nr) {
   s.tensor = is_output ? detail::alias(value) : value;
 }
 
-Tensor Node::saved_value(int index) const {
+const Tensor* Node::saved_handle(int index) const {
   WEFT_CHECK(
       !released,
       "backward: the saved values of {} were freed by an earlier backward; pass .retain_graph = true to that one",
       name());
+  if (extra && static_cast<size_t>(index) < extra->packed.size() && extra->packed[static_cast<size_t>(index)])
+    return nullptr;
   const Saved& s = saved[index];
-  if (extra && static_cast<size_t>(index) < extra->packed.size() && extra->packed[static_cast<size_t>(index)]) {
+  WEFT_CHECK(!s.tensor.defined() || s.tensor.version() == s.version,
+             "backward: {} needs a tensor {} as it was, but {} has changed it in place since (version {}, saved at "
+             "{}); use the out-of-place form or clone() it "
+             "before",
+             name(), s.tensor,
+             s.tensor.impl()->storage->last_writer ? s.tensor.impl()->storage->last_writer : "an in-place op",
+             s.tensor.version(), s.version);
+  return &s.tensor;
+}
+
+Tensor Node::saved_value(int index) const {
+  const Tensor* held = saved_handle(index);
+  const Saved& s = saved[index];
+  if (!held) {
     const PackedTensor& p = *extra->packed[static_cast<size_t>(index)];
     Tensor value = p.unpack(p.packed);
     if (s.is_output) {
@@ -164,15 +179,7 @@ Tensor Node::saved_value(int index) const {
     }
     return value;
   }
-  if (!s.tensor.defined()) return Tensor();
-  WEFT_CHECK(s.tensor.version() == s.version,
-             "backward: {} needs a tensor {} as it was, but {} has changed it in place since (version {}, saved at "
-             "{}); use the out-of-place form or clone() it "
-             "before",
-             name(), s.tensor,
-             s.tensor.impl()->storage->last_writer ? s.tensor.impl()->storage->last_writer : "an in-place op",
-             s.tensor.version(), s.version);
-  if (s.is_output && is_grad_enabled()) {
+  if (s.is_output && s.tensor.defined() && is_grad_enabled()) {
     Tensor value = detail::alias(s.tensor);
     detail::set_history(value, const_cast<Node*>(this), s.nr);
     return value;

@@ -88,6 +88,9 @@ struct Node {
   Tensor input(int i) const;
   Tensor output(int i) const;
   Tensor saved_value(int index) const;
+  /// The saved value as the node holds it, checked as above: without a history if it is an output; null for values
+  /// that saved-tensor hooks hold.
+  const Tensor* saved_handle(int index) const;
   NodeExtra& more() {
     if (!extra) extra = new NodeExtra;
     return *extra;

@@ -16,14 +16,6 @@ struct PointwiseAttrs {
   Scalar params[kMaxParams];
 };
 
-// g, a, b.., y as the gradient kernel takes them.
-void collect(const Node& n, const PointwiseAttrs& a, unsigned needs, const Tensor& g, Tensor* values) {
-  values[0] = g;
-  for (int k = 0; k < a.info->arity; ++k)
-    if (needs >> k & 1) values[1 + k] = n.saved_value(a.saved_at[k]);
-  if (needs & ops::kY) values[1 + a.info->arity] = n.saved_value(a.saved_at[3]);
-}
-
 // ---- the gradient of a gradient kernel: its text over Tensors, differentiated by the tape itself
 struct GradientAttrs {
   const PointwiseInfo* info;
@@ -83,14 +75,21 @@ Tensor gradient(const PointwiseInfo& info, int which, const Tensor* values, cons
 void pointwise_backward(Node& n, const Tensor* g, Tensor* gin) {
   if (!g[0].defined()) return;
   const auto& a = n.attrs<PointwiseAttrs>();
+  const bool create_graph = is_grad_enabled();
   for (int k = 0; k < a.info->arity; ++k) {
     if (!n.needs(k)) continue;
-    Tensor values[5];
-    collect(n, a, a.info->needs[k], g[0], values);
-    if (is_grad_enabled())
-      gin[k] = gradient(*a.info, k, values, a.params);
-    else
-      gin[k] = detail::pointwise_gradient(*a.info, k, values, a.params);
+    // g, a, b.., y as the gradient kernel takes them.
+    detail::Borrowed<5> values;
+    Tensor owned[4];
+    values.set(0, g[0]);
+    for (int v = 0; v <= a.info->arity; ++v) {
+      const int saved = v < a.info->arity ? v : 3;
+      if (!(a.info->needs[k] >> saved & 1)) continue;
+      const Tensor* held = create_graph ? nullptr : n.saved_handle(a.saved_at[saved]);
+      values.set(1 + v, held ? *held : owned[v] = n.saved_value(a.saved_at[saved]));
+    }
+    gin[k] = create_graph ? gradient(*a.info, k, values, a.params)
+                          : detail::pointwise_gradient(*a.info, k, values, a.params);
   }
 }
 

@@ -105,34 +105,41 @@ Tensor pointwise(const PointwiseInfo& op, const Tensor* in, const Scalar* params
 }
 
 Tensor& pointwise_(const PointwiseInfo& op, Tensor& self, const Tensor* rest, const Scalar* params) {
-  Tensor in[3] = {self, op.arity > 1 ? rest[0] : Tensor(), op.arity > 2 ? rest[1] : Tensor()};
+  detail::Borrowed<3> in;
+  in.set(0, self);
+  for (int i = 1; i < op.arity; ++i) in.set(i, rest[i - 1]);
   check_devices(op, in);
   detail::check_inplace(self, op.name);
   DType common = common_dtype(op, in);
   DType result = writes_bool(op) ? DType::bool_ : common;
   WEFT_CHECK_TYPE(category(result) <= category(self.dtype()) || writes_bool(op),
                   "{}_: the result is {} but self is {}; use the out-of-place form", op.name, result, self.dtype());
-  Dims sizes = self.sizes();
+  const Dims& sizes = self.sizes();
   for (int i = 1; i < op.arity; ++i) {
+    if (in[i].sizes() == sizes) continue;
     Dims both = broadcast_shapes(sizes, in[i].sizes(), op.name);
     WEFT_CHECK(both == sizes, "{}_: self {} cannot grow to {}; use the out-of-place form", op.name, self, both);
   }
   bool record = op.differentiable && is_floating(self.dtype()) && detail::needs_grad(in, op.arity);
+  Tensor before;
   if (record) {
     // Gradients that read the old self need a copy of it, with its history.
     unsigned reads = 0;
     for (int i = 0; i < op.arity; ++i)
       if (!(op.constants >> i & 1) && in[i].requires_grad()) reads |= op.needs[i];
-    if (reads & ops::kA) in[0] = self.clone();
+    if (reads & ops::kA) in.set(0, before = self.clone());
   }
   // An operand that overlaps self partly must be read before it is overwritten.
-  Tensor stable[3] = {self, in[1], in[2]};
+  detail::Borrowed<3> stable;
+  Tensor copies[3];
+  stable.set(0, self);
+  for (int i = 1; i < op.arity; ++i) stable.set(i, in[i]);
   for (int i = 1; i < op.arity; ++i)
     if (!in[i].is_same(self) && in[i].shares_storage_with(self) &&
         !(in[i].sizes() == self.sizes() && in[i].strides() == self.strides() &&
           in[i].storage_offset() == self.storage_offset())) {
       NoGrad guard;
-      stable[i] = in[i].clone();
+      stable.set(i, copies[i] = in[i].clone());
     }
   run(op, op.forward, common, self, stable, op.arity, params);
   self.impl()->storage->bump(op.name);
@@ -187,20 +194,17 @@ DType result_type_of(const Tensor* in, int n, unsigned mask) {
 
 Tensor pointwise_gradient(const PointwiseInfo& op, int i, const Tensor* values, const Scalar* params) {
   // Slots that the gradient does not read are filled with g: any defined tensor of the right shape will do.
-  Tensor in[5];
+  Borrowed<5> in;
   int n = op.arity + 2;
-  in[0] = values[0];
+  in.set(0, values[0]);
   DType common = values[0].dtype();
-  for (int k = 1; k < n; ++k) in[k] = values[k].defined() ? values[k] : values[0];
+  for (int k = 1; k < n; ++k) in.set(k, values[k].defined() ? values[k] : values[0]);
   return compute(op, op.backward[i], common, common, in, n, params);
 }
 
 }  // namespace detail
 
-DType result_type(const Tensor& a, const Tensor& b) {
-  Tensor in[2] = {a, b};
-  return detail::result_type_of(in, 2, 3);
-}
+DType result_type(const Tensor& a, const Tensor& b) { return detail::result_type_of(detail::Borrowed(a, b), 2, 3); }
 
 // ---- functions and methods of the rows
 #define WEFT_UNARY(Record, name)                                                                           \
@@ -208,28 +212,23 @@ DType result_type(const Tensor& a, const Tensor& b) {
   Tensor& name##_out(Tensor& out, const Tensor& x) { return pointwise_out(pointwise_ops::name, out, &x); } \
   Tensor Tensor::name() const { return pointwise(pointwise_ops::name, this); }                             \
   Tensor& Tensor::name##_() { return pointwise_(pointwise_ops::name, *this, nullptr); }
-#define WEFT_BINARY(Record, name)                                                                 \
-  Tensor name(const Tensor& a, const Tensor& b) {                                                 \
-    const Tensor in[2] = {a, b};                                                                  \
-    return pointwise(pointwise_ops::name, in);                                                    \
-  }                                                                                               \
-  Tensor name(const Tensor& a, Scalar b) { return name(a, Tensor::wrap(b)); }                     \
-  Tensor name(Scalar a, const Tensor& b) { return name(Tensor::wrap(a), b); }                     \
-  Tensor& name##_out(Tensor& out, const Tensor& a, const Tensor& b) {                             \
-    const Tensor in[2] = {a, b};                                                                  \
-    return pointwise_out(pointwise_ops::name, out, in);                                           \
-  }                                                                                               \
-  Tensor Tensor::name(const Tensor& o) const { return weft::name(*this, o); }                     \
-  Tensor Tensor::name(Scalar o) const { return weft::name(*this, Tensor::wrap(o)); }              \
-  Tensor& Tensor::name##_(const Tensor& o) { return pointwise_(pointwise_ops::name, *this, &o); } \
-  Tensor& Tensor::name##_(Scalar o) {                                                             \
-    Tensor w = Tensor::wrap(o);                                                                   \
-    return pointwise_(pointwise_ops::name, *this, &w);                                            \
+#define WEFT_BINARY(Record, name)                                                                                  \
+  Tensor name(const Tensor& a, const Tensor& b) { return pointwise(pointwise_ops::name, detail::Borrowed(a, b)); } \
+  Tensor name(const Tensor& a, Scalar b) { return name(a, Tensor::wrap(b)); }                                      \
+  Tensor name(Scalar a, const Tensor& b) { return name(Tensor::wrap(a), b); }                                      \
+  Tensor& name##_out(Tensor& out, const Tensor& a, const Tensor& b) {                                              \
+    return pointwise_out(pointwise_ops::name, out, detail::Borrowed(a, b));                                        \
+  }                                                                                                                \
+  Tensor Tensor::name(const Tensor& o) const { return weft::name(*this, o); }                                      \
+  Tensor Tensor::name(Scalar o) const { return weft::name(*this, Tensor::wrap(o)); }                               \
+  Tensor& Tensor::name##_(const Tensor& o) { return pointwise_(pointwise_ops::name, *this, &o); }                  \
+  Tensor& Tensor::name##_(Scalar o) {                                                                              \
+    Tensor w = Tensor::wrap(o);                                                                                    \
+    return pointwise_(pointwise_ops::name, *this, &w);                                                             \
   }
-#define WEFT_TERNARY(Record, name)                                 \
-  Tensor name(const Tensor& a, const Tensor& b, const Tensor& c) { \
-    const Tensor in[3] = {a, b, c};                                \
-    return pointwise(pointwise_ops::name, in);                     \
+#define WEFT_TERNARY(Record, name)                                    \
+  Tensor name(const Tensor& a, const Tensor& b, const Tensor& c) {    \
+    return pointwise(pointwise_ops::name, detail::Borrowed(a, b, c)); \
   }
 #define WEFT_POINTWISE(Record, name)
 #include "core/ops/pointwise.def"

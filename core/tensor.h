@@ -1,7 +1,9 @@
 #pragma once
+#include <concepts>
 #include <functional>
 #include <initializer_list>
 #include <iosfwd>
+#include <new>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -159,6 +161,35 @@ class Tensor {
 };
 
 std::ostream& operator<<(std::ostream& out, const Tensor& t);
+
+namespace detail {
+/// An array of handles that do not count as owners: an op's arguments as one list, without touching their reference
+/// counts. Good while the tensors it was made of live.
+template <int N>
+class Borrowed {
+ public:
+  Borrowed() {
+    for (Tensor& t : items_) new (&t) Tensor;
+  }
+  template <class... T>
+  explicit Borrowed(const T&... t) requires(sizeof...(T) == N && (std::same_as<T, Tensor> && ...)) {
+    int i = 0;
+    (new (&items_[i++]) Tensor(Tensor::from_impl(t.impl())), ...);
+  }
+  ~Borrowed() {}
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  void set(int i, const Tensor& t) { new (&items_[i]) Tensor(Tensor::from_impl(t.impl())); }
+  operator const Tensor*() const { return items_; }
+
+ private:
+  union {
+    Tensor items_[N];
+  };
+};
+template <class... T>
+Borrowed(const T&...) -> Borrowed<sizeof...(T)>;
+}  // namespace detail
 
 // ---- creation (torch.empty, torch.zeros, ...). Errors: negative sizes, more than 2^63 elements, out of memory.
 Tensor empty(const Dims& sizes, const TensorOptions& o = {});

@@ -14,13 +14,11 @@ Tensor unary(const PointwiseInfo& op, const Tensor& x, std::initializer_list<Sca
   return pointwise(op, &x, params.begin());
 }
 Tensor binary(const PointwiseInfo& op, const Tensor& a, const Tensor& b, std::initializer_list<Scalar> params = {}) {
-  const Tensor in[2] = {a, b};
-  return pointwise(op, in, params.begin());
+  return pointwise(op, detail::Borrowed(a, b), params.begin());
 }
 Tensor ternary(const PointwiseInfo& op, const Tensor& a, const Tensor& b, const Tensor& c,
                std::initializer_list<Scalar> params = {}) {
-  const Tensor in[3] = {a, b, c};
-  return pointwise(op, in, params.begin());
+  return pointwise(op, detail::Borrowed(a, b, c), params.begin());
 }
 void check_alpha(Scalar alpha, const Tensor& a, const Tensor& b, const char* op) {
   if (alpha.is_integral()) return;
@@ -147,12 +145,10 @@ Tensor Tensor::addcdiv(const Tensor& a, const Tensor& b, Scalar value) const {
   return weft::addcdiv(*this, a, b, value);
 }
 Tensor& Tensor::addcmul_(const Tensor& a, const Tensor& b, Scalar value) {
-  const Tensor rest[2] = {a, b};
-  return pointwise_(p::addcmul, *this, rest, &value);
+  return pointwise_(p::addcmul, *this, detail::Borrowed(a, b), &value);
 }
 Tensor& Tensor::addcdiv_(const Tensor& a, const Tensor& b, Scalar value) {
-  const Tensor rest[2] = {a, b};
-  return pointwise_(p::addcdiv, *this, rest, &value);
+  return pointwise_(p::addcdiv, *this, detail::Borrowed(a, b), &value);
 }
 Tensor positive(const Tensor& x) {
   WEFT_CHECK_TYPE(x.dtype() != DType::bool_, "positive: not defined for bool; convert with .to(DType::u8)");

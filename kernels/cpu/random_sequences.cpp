@@ -55,7 +55,8 @@ double poisson_one(double rate, Stream& s) {
            k = std::floor((2 * a / us + b) * u + rate + 0.43);
     if (us >= 0.07 && v <= v_r) return k;
     if (k < 0 || (us < 0.013 && v > us)) continue;
-    if (std::log(v) + std::log(inverse) - std::log(a / (us * us) + b) <= k * log_rate - rate - std::lgamma(k + 1))
+    int sign;  // std::lgamma would store it in a variable that all threads share
+    if (std::log(v) + std::log(inverse) - std::log(a / (us * us) + b) <= k * log_rate - rate - lgamma_r(k + 1, &sign))
       return k;
   }
 }
