@@ -4,6 +4,9 @@ set(WEFT_NUMERIC_FLAGS -fno-math-errno -fno-trapping-math -ffp-contract=off -fwr
 # Only kernels/ holds loops worth it; -O2 of g++ 12 vectorises nothing.
 set(WEFT_KERNEL_FLAGS -O3 -march=native)
 set(WEFT_WARNING_FLAGS -Wall -Wextra -Wpedantic -Wno-unknown-pragmas -Wno-psabi)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  list(APPEND WEFT_WARNING_FLAGS -Wno-pass-failed)  # loops it cannot vectorise (integer division, fmod) are no mistake
+endif()
 if(CMAKE_BUILD_TYPE STREQUAL "Release" AND CMAKE_CXX_FLAGS_RELEASE STREQUAL "-O3 -DNDEBUG")
   set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 endif()

@@ -29,10 +29,10 @@ case $1 in
     ;;
   asan)
     export UBSAN_OPTIONS=print_stacktrace=1
-    other_build asan '^(core|data|kernels)$' -DWEFT_SANITIZE=address
+    other_build asan . -DWEFT_SANITIZE=address
     ;;
   tsan)
-    other_build tsan '^core$' -DWEFT_SANITIZE=thread
+    other_build tsan . -DWEFT_SANITIZE=thread
     ;;
   fuzz)
     "$weft_root/tools/fuzz_readers" 10
