@@ -98,6 +98,12 @@ void check_inplace(const Tensor& self, const char* op) {
   WEFT_CHECK(!p->inference || is_inference_mode_enabled(),
              "{}_: a tensor made under InferenceMode cannot be changed in place outside of it; clone() it first", op);
   if (!is_grad_enabled()) return;
+  WEFT_CHECK(p->view_kind != ViewKind::no_grad,
+             "{}_: self is a view made under NoGrad of a tensor that requires grad; make the view where gradients are "
+             "recorded, or change it under NoGrad",
+             op);
+  WEFT_CHECK(p->view_kind != ViewKind::one_of_many || !p->requires_grad,
+             "{}_: self is one of several views that split, chunk or unbind returned; use the out-of-place form", op);
   WEFT_CHECK(!(p->requires_grad && !p->grad_fn),
              "{}_: a leaf that requires grad cannot be changed in place; do it under NoGrad", op);
   if (p->base && p->base->requires_grad)

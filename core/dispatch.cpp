@@ -77,9 +77,13 @@ Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, 
                      const void* attrs, size_t attrs_bytes) {
   Tensor out = alias(self, sizes, strides, offset);
   TensorImpl* s = self.impl();
-  out.impl()->inference = s->inference;
-  if (!thread_state.grad_mode) return out;
   TensorImpl* base = s->base ? s->base : s;
+  out.impl()->inference = s->inference;
+  out.impl()->view_kind = s->view_kind;
+  if (!thread_state.grad_mode) {
+    if (base->requires_grad || s->requires_grad) out.impl()->view_kind = ViewKind::no_grad;
+    return out;
+  }
   base->retain();
   out.impl()->base = base;
   out.impl()->view_version = s->storage->version.load(std::memory_order_relaxed);

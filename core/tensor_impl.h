@@ -11,6 +11,9 @@ namespace weft {
 struct Node;          // autograd/node.h
 struct AutogradMeta;  // autograd/meta.h: .grad, hooks, gradient accumulator
 
+/// How a view came about; the last two may not be changed in place where gradients are recorded.
+enum class ViewKind : uint8_t { plain, no_grad, one_of_many };
+
 /// What a Tensor points to. `data`, `numel` and `contiguous` are derived from the other fields and kept in step by
 /// set_geometry().
 struct TensorImpl {
@@ -21,8 +24,9 @@ struct TensorImpl {
   bool contiguous = true;
   bool wrapped_number = false;  ///< made from a C++ number: weakest in type promotion
   bool inference = false;       ///< made under InferenceMode
-  uint32_t output_nr = 0;       ///< which output of grad_fn
-  uint32_t view_version = 0;    ///< views: storage version for which grad_fn holds
+  ViewKind view_kind = ViewKind::plain;
+  uint32_t output_nr = 0;     ///< which output of grad_fn
+  uint32_t view_version = 0;  ///< views: storage version for which grad_fn holds
   void* data = nullptr;
   int64_t numel = 0;
   int64_t offset = 0;  ///< in elements

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/thread_state.h"
 
 namespace weft {
 
@@ -299,6 +300,15 @@ Tensor Tensor::unfold(int64_t d, int64_t size, int64_t step) const {
                        UnfoldOp::Attrs{sizes(), at, size, step});
 }
 
+namespace {
+// Views that one call returned together: PyTorch lets none of them be changed in place once it has a history.
+std::vector<Tensor> together(std::vector<Tensor> parts) {
+  if (is_grad_enabled())
+    for (Tensor& t : parts) t.impl()->view_kind = ViewKind::one_of_many;
+  return parts;
+}
+}  // namespace
+
 std::vector<Tensor> Tensor::split(int64_t size, int64_t d) const {
   WEFT_CHECK(dim() > 0, "split: a 0-dim tensor cannot be split");
   WEFT_CHECK(size >= 0, "split: size must not be negative, got {}", size);
@@ -308,7 +318,7 @@ std::vector<Tensor> Tensor::split(int64_t size, int64_t d) const {
   std::vector<Tensor> parts;
   if (n == 0) parts.push_back(slice(at));
   for (int64_t i = 0; i < n; i += size) parts.push_back(slice(at, i, std::min(n, i + size)));
-  return parts;
+  return together(std::move(parts));
 }
 std::vector<Tensor> Tensor::split(const std::vector<int64_t>& lengths, int64_t d) const {
   WEFT_CHECK(dim() > 0, "split: a 0-dim tensor cannot be split");
@@ -325,14 +335,14 @@ std::vector<Tensor> Tensor::split(const std::vector<int64_t>& lengths, int64_t d
     parts.push_back(slice(at, i, i + l));
     i += l;
   }
-  return parts;
+  return together(std::move(parts));
 }
 std::vector<Tensor> Tensor::chunk(int64_t chunks, int64_t d) const {
   WEFT_CHECK(dim() > 0, "chunk: a 0-dim tensor cannot be split");
   WEFT_CHECK(chunks > 0, "chunk: needs at least one chunk, got {}", chunks);
   int at = wrap_dim(d, dim(), "chunk");
   int64_t n = sizes()[at], size = (n + chunks - 1) / chunks;
-  if (size == 0) return std::vector<Tensor>(static_cast<size_t>(chunks), slice(at));
+  if (size == 0) return together(std::vector<Tensor>(static_cast<size_t>(chunks), slice(at)));
   return split(size, at);
 }
 std::vector<Tensor> Tensor::unbind(int64_t d) const {
@@ -340,7 +350,7 @@ std::vector<Tensor> Tensor::unbind(int64_t d) const {
   int at = wrap_dim(d, dim(), "unbind");
   std::vector<Tensor> parts;
   for (int64_t i = 0; i < sizes()[at]; ++i) parts.push_back(select(at, i));
-  return parts;
+  return together(std::move(parts));
 }
 
 Tensor reshape(const Tensor& x, const Dims& sizes) { return x.reshape(sizes); }

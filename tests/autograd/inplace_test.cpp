@@ -172,3 +172,35 @@ TEST_CASE("inference mode") {
   Tensor copy = made.clone();
   CHECK((x * copy).requires_grad());
 }
+
+TEST_CASE("views that may not be changed in place") {
+  Tensor x = leaf({1, 2, 3, 4}), y = x * 2, plain = vec({1, 2, 3, 4});
+  SECTION("made under NoGrad") {
+    Tensor v = [&] {
+      NoGrad guard;
+      return y.slice(0, 1, 3);
+    }();
+    CHECK_THROWS_WITH(v.mul_(2), Contains("mul_: self is a view made under NoGrad"));
+    CHECK_THROWS_WITH(v.view({2, 1}).mul_(2), Contains("made under NoGrad"));
+    CHECK_NOTHROW(v.detach().clone().mul_(2));
+    NoGrad guard;
+    v.mul_(2);
+    CHECK(same(y.detach(), {2, 8, 12, 8}));
+  }
+  SECTION("one of many") {
+    CHECK_THROWS_WITH(y.split(2)[0].mul_(2), Contains("split, chunk or unbind"));
+    CHECK_THROWS_WITH(y.chunk(2)[1].zero_(), Contains("split, chunk or unbind"));
+    CHECK_THROWS_WITH(y.unbind()[0].add_(1), Contains("split, chunk or unbind"));
+    CHECK_THROWS_WITH(y.split(2)[0].slice(0, 1).mul_(2), Contains("split, chunk or unbind"));
+    plain.split(2)[0].mul_(2);
+    CHECK(same(plain, {2, 4, 3, 4}));
+  }
+  SECTION("made under NoGrad of a tensor without gradient") {
+    Tensor v = [&] {
+      NoGrad guard;
+      return plain.slice(0, 1, 3);
+    }();
+    v.mul_(2);
+    CHECK(same(plain, {1, 4, 6, 4}));
+  }
+}
