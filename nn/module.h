@@ -216,13 +216,13 @@ template <class Self>
 class Layer : public Module {
  public:
   using Module::Module;
-  template <class... A>
-  auto operator()(A&&... a) requires requires(Self& self) {
+  template <class... A, class S = Self>
+  auto operator()(A&&... a) requires requires(S& self) {
     self.forward(std::forward<A>(a)...);
   }
   { return invoke(static_cast<Self&>(*this), std::forward<A>(a)...); }
-  template <class... A>
-  auto operator()(A&&... a) const requires requires(const Self& self) {
+  template <class... A, class S = Self>
+  auto operator()(A&&... a) const requires requires(const S& self) {
     self.forward(std::forward<A>(a)...);
   }
   { return invoke(static_cast<const Self&>(*this), std::forward<A>(a)...); }
