@@ -49,7 +49,7 @@ class OptimizerOf : public Optimizer {
   };
 
   size_t group_count() const override { return groups_.size(); }
-  double lr(size_t group) const override { return groups_.at(group).options.lr; }
+  double lr(size_t group = 0) const override { return groups_.at(group).options.lr; }
   void set_lr(size_t group, double lr) override { groups_.at(group).options.lr = lr; }
   const std::vector<Tensor>& params(size_t group) const override { return groups_.at(group).params; }
   const O& options(size_t group = 0) const { return groups_.at(group).options; }
