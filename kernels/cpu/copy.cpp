@@ -1,15 +1,42 @@
 #include "core/ops/copy.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/parallel.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/strided.h"
+#include "kernels/cpu/transpose.h"
 
 namespace weft::cpu {
 namespace {
 
 constexpr int64_t kGrain = 32768;
+
+// Source and destination run through memory along different dimensions (a transposed copy): block by block, so that
+// every line of memory is read and written once.
+void copy_crossed(const StridedLoop<2>& shape, int across, char* dst, const char* src, int64_t item) {
+  constexpr int64_t kRows = 64;
+  const int last = shape.sizes.size() - 1;
+  const int64_t rows = shape.sizes[across], cols = shape.inner(), blocks = (rows + kRows - 1) / kRows;
+  Dims outer = shape.sizes;
+  outer[across] = outer[last] = 1;
+  const int64_t pieces = shape.numel / (rows * cols) * blocks;
+  const int64_t grain = std::max<int64_t>(1, kGrain / (std::min(rows, kRows) * cols));
+  parallel_for(pieces, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t row = piece % blocks * kRows, n = std::min(kRows, rows - row);
+      int64_t to = row * shape.strides[0][across], from = row, index = piece / blocks;
+      for (int d = last; d >= 0; --d) {
+        to += index % outer[d] * shape.strides[0][d];
+        from += index % outer[d] * shape.strides[1][d];
+        index /= outer[d];
+      }
+      transpose_bytes(src + from * item, shape.strides[1][last], dst + to * item, shape.strides[0][across], cols, n,
+                      item);
+    }
+  });
+}
 
 void copy_any(const Tensor& dst, const Tensor& src) {
   const int64_t n = dst.numel();
@@ -21,6 +48,8 @@ void copy_any(const Tensor& dst, const Tensor& src) {
   const Dims* sizes[2] = {&dst.sizes(), &src.sizes()};
   const Dims* strides[2] = {&dst.strides(), &src.strides()};
   StridedLoop<2> shape(dst.sizes(), 2, sizes, strides);
+  if (dst.dtype() == src.dtype() && shape.strides[0].back() == 1)
+    if (int across = shape.crossed(1); across >= 0) return copy_crossed(shape, across, d, s, dw);
   parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
     // Both walk the same runs: the inner dimension is common, so that one cursor can drive the other.
     Cursor to(shape.sizes, shape.strides[0], begin), from(shape.sizes, shape.strides[1], begin);
@@ -47,7 +76,7 @@ void copy(const OpCall& c) {
   const Tensor& dst = c.out[0];
   if (overlap(dst, src) &&
       !(dst.data_ptr() == src.data_ptr() && dst.strides() == src.strides() && dst.dtype() == src.dtype())) {
-    Tensor stable = detail::allocate(src.sizes(), src.dtype(), src.device());
+    Tensor stable = weft::detail::allocate(src.sizes(), src.dtype(), src.device());
     copy_any(stable, src);
     copy_any(dst, stable);
   } else {

@@ -3,7 +3,9 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "kernels/cpu/convert.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/strided.h"
+#include "kernels/cpu/transpose.h"
 
 namespace weft::cpu {
 namespace {
@@ -41,9 +43,12 @@ void load(const Plan& p, const Tensor& t, Cursor& at, char* tile, int64_t n) {
   });
 }
 
-void run_tiles(const Plan& p, const StridedLoop<kMaxOperands>& shape, int64_t begin, int64_t end) {
+// `ready`: of each operand, its values from `begin` on in loop order, where somebody has laid them out already.
+void run_tiles(const Plan& p, const StridedLoop<kMaxOperands>& shape, int64_t begin, int64_t end,
+               const char* const* ready = nullptr) {
   alignas(64) char tiles[kMaxOperands][kTile * 8];
   const void* in[kMaxOperands];
+  const char* base[kMaxOperands];
   enum class Way { direct, single, staged } way[kMaxOperands];
   const int64_t width = static_cast<int64_t>(itemsize(p.compute));
   alignas(Cursor) char cursor_memory[kMaxOperands][sizeof(Cursor)];
@@ -51,7 +56,11 @@ void run_tiles(const Plan& p, const StridedLoop<kMaxOperands>& shape, int64_t be
   for (int k = 0; k < p.n; ++k) {
     const Tensor& t = p.in[k];
     const int operand = k + 1;
-    if (shape.linear(operand) && t.dtype() == p.compute && !p.truth) {
+    base[k] = static_cast<const char*>(t.data_ptr());
+    if (ready && ready[k]) {
+      way[k] = Way::direct;
+      base[k] = ready[k] - begin * width;
+    } else if (shape.linear(operand) && t.dtype() == p.compute && !p.truth) {
       way[k] = Way::direct;
     } else if (shape.single(operand)) {
       way[k] = Way::single;
@@ -73,7 +82,7 @@ void run_tiles(const Plan& p, const StridedLoop<kMaxOperands>& shape, int64_t be
     int64_t n = std::min(kTile, end - i);
     for (int k = 0; k < p.n; ++k) {
       if (way[k] == Way::direct)
-        in[k] = static_cast<const char*>(p.in[k].data_ptr()) + i * width;
+        in[k] = base[k] + i * width;
       else if (way[k] == Way::staged)
         load(p, p.in[k], *cursor[k], tiles[k], n);
     }
@@ -88,6 +97,41 @@ void run_tiles(const Plan& p, const StridedLoop<kMaxOperands>& shape, int64_t be
       });
     }
   }
+}
+
+// Rows of the loop a piece takes when operands are crossed: a line of memory of a f32 operand then goes in whole.
+constexpr int64_t kRows = 16;
+
+// Operands whose memory runs across the rows of the loop are transposed, a block of rows at a time, before the tiles
+// read them. `crossed`: bit k for operand k.
+void run_rows(const Plan& p, const StridedLoop<kMaxOperands>& shape, unsigned crossed) {
+  const int last = shape.sizes.size() - 1;
+  const int64_t rows = shape.sizes[last - 1], cols = shape.inner(), item = static_cast<int64_t>(itemsize(p.compute));
+  const int64_t blocks = (rows + kRows - 1) / kRows, area = std::min(rows, kRows) * cols;
+  const int64_t slot = (area * item + 63) / 64 * 64;
+  parallel_for(shape.numel / (rows * cols) * blocks, std::max<int64_t>(1, kGrain / area),
+               [&](int64_t from, int64_t to) {
+                 char* room = scratch<char>(Scratch::rows, slot * __builtin_popcount(crossed));
+                 for (int64_t block = from; block < to; ++block) {
+                   const int64_t row = block % blocks * kRows, n = std::min(kRows, rows - row);
+                   const int64_t begin = (block / blocks * rows + row) * cols;
+                   const char* ready[kMaxOperands] = {};
+                   char* at = room;
+                   for (int k = 0; k < p.n; ++k) {
+                     if (!(crossed >> k & 1)) continue;
+                     int64_t offset = row, index = block / blocks;
+                     for (int d = last - 2; d >= 0; --d) {
+                       offset += index % shape.sizes[d] * shape.strides[k + 1][d];
+                       index /= shape.sizes[d];
+                     }
+                     transpose_bytes(static_cast<const char*>(p.in[k].data_ptr()) + offset * item,
+                                     shape.strides[k + 1][last], at, cols, cols, n, item);
+                     ready[k] = at;
+                     at += slot;
+                   }
+                   run_tiles(p, shape, begin, begin + n * cols, ready);
+                 }
+               });
 }
 
 }  // namespace
@@ -127,6 +171,11 @@ void run_pointwise(const Loops& loops, DType compute, bool truth, const Tensor& 
   }
   StridedLoop<kMaxOperands> shape(out.sizes(), n + 1, sizes, strides);
   Plan plan{loop, params, n, compute, computed, truth, &out, in};
+  unsigned crossed = 0;
+  for (int k = 0; k < n && !truth; ++k)
+    if (in[k].dtype() == compute && shape.crossed(k + 1) == shape.sizes.size() - 2 && shape.sizes.size() > 1)
+      crossed |= 1u << k;
+  if (crossed) return run_rows(plan, shape, crossed);
   parallel_for(numel, kGrain, [&](int64_t begin, int64_t end) { run_tiles(plan, shape, begin, end); });
 }
 

@@ -62,6 +62,16 @@ struct StridedLoop {
     }
     return true;
   }
+  /// The dimension along which operand k runs through memory where that is not the last one and both are long enough
+  /// to go by blocks; -1: there is none.
+  int crossed(int k) const {
+    constexpr int64_t kShort = 16;
+    const int last = sizes.size() - 1;
+    if (strides[k][last] == 1 || strides[k][last] == 0 || sizes[last] < kShort) return -1;
+    for (int d = last - 1; d >= 0; --d)
+      if (strides[k][d] == 1 && sizes[d] >= kShort) return d;
+    return -1;
+  }
   /// Operand k is one value.
   bool single(int k) const {
     for (int64_t s : strides[k])
