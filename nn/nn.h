@@ -13,5 +13,7 @@
 #include "nn/layers/norm.h"
 #include "nn/layers/padding.h"
 #include "nn/layers/pooling.h"
+#include "nn/layers/recurrent.h"
 #include "nn/module.h"
+#include "nn/packed_sequence.h"
 #include "nn/schema.h"

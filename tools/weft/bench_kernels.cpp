@@ -58,6 +58,13 @@ Case make_case(const json& c, DType dtype) {
             }),
             {}};
   }
+  if (op == "lstm") {
+    auto m = std::make_shared<nn::LSTM>(first[2], c.at("hidden").get<int64_t>(),
+                                        nn::LstmOptions{.num_layers = c.at("layers").get<int64_t>()});
+    std::vector<Tensor> inputs = t;
+    for (const Tensor& p : m->parameters()) inputs.push_back(p);
+    return {F([t, m] { return (*m)(t[0]).first; }), inputs};
+  }
   if (op == "batch_norm") {
     return {F([t, m = zeros({first[1]}), v = ones({first[1]})] {
               return batch_norm(t[0], m, v, {.weight = t[1], .bias = t[2], .training = true});

@@ -111,11 +111,16 @@ Value Decoder::value(const nlohmann::ordered_json& j) {
   return Value(std::move(d));
 }
 
+// A PackedSequence: a dict of its parts under this key.
+constexpr const char* kPacked = "packed_sequence";
+
 void flatten(const Value& v, std::vector<Tensor>& out) {
   if (v.is_tensor())
     out.push_back(v.as_tensor());
   else if (v.is_list())
     for (const Value& x : v.as_list()) flatten(x, out);
+  else if (v.contains(kPacked))
+    flatten(v[kPacked]["data"], out);
 }
 
 std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, double atol, bool absolute) {
@@ -167,6 +172,12 @@ std::string compare(const CaseFile& file, const Value& got, const nlohmann::orde
                  : detail::format("dtype {}, want {}", {got.as_tensor().dtype(), t.dtype()});
     }
     return compare_tensors(got.as_tensor(), t, rtol, atol, kind == "abs");
+  }
+  if (want.is_object() && want.contains(kPacked)) {
+    if (!got.contains(kPacked)) return "want a packed sequence, got " + got.str(60);
+    for (const auto& [name, part] : want[kPacked].items())
+      if (std::string s = compare(file, got[kPacked][name], part, rtol, atol); !s.empty()) return name + ": " + s;
+    return {};
   }
   Decoder d(file, false);
   Value w = d.value(want);

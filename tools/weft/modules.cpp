@@ -5,7 +5,7 @@
 namespace weft::tools {
 
 const ModuleRow* find_module(std::string_view name) {
-  for (std::span<const ModuleRow> rows : {layer_rows(), simple_rows(), loss_rows()})
+  for (std::span<const ModuleRow> rows : {layer_rows(), simple_rows(), loss_rows(), recurrent_rows()})
     for (const ModuleRow& row : rows)
       if (row.name == name) return &row;
   return nullptr;

@@ -38,6 +38,7 @@ Built make_module(const Value& description);
 std::span<const ModuleRow> layer_rows();
 std::span<const ModuleRow> simple_rows();
 std::span<const ModuleRow> loss_rows();
+std::span<const ModuleRow> recurrent_rows();
 
 /// `m` called by `run` with arguments named as in `inputs`.
 template <class M>
