@@ -124,7 +124,7 @@ struct Task {
       sum = std::move(g);
       return;
     }
-    bool own = !create_graph && sum.use_count() == 1 && sum.impl()->storage->refs.load() == 1 && !sum.impl()->base &&
+    bool own = !create_graph && sum.use_count() == 1 && sum.impl()->storage->refs.value() == 1 && !sum.impl()->base &&
                !detail::overlaps_itself(sum.sizes(), sum.strides());
     if (own)
       sum.add_(g);
@@ -327,7 +327,7 @@ void accumulate_grad(Node& node, const Tensor* g, Tensor*) {
     std::lock_guard lock(leaf_mutex(leaf.impl()));
     if (!m.grad.defined()) {
       // g[0] is the only handle: the buffer becomes the gradient itself.
-      bool steal = !is_grad_enabled() && value.use_count() == 1 && value.impl()->storage->refs.load() == 1 &&
+      bool steal = !is_grad_enabled() && value.use_count() == 1 && value.impl()->storage->refs.value() == 1 &&
                    !value.impl()->base && (value.impl()->contiguous || value.strides() == leaf.strides());
       m.grad = steal ? value : is_grad_enabled() ? value.clone() : value.detach().clone(MemoryFormat::preserve);
       if (!is_grad_enabled() && m.grad.requires_grad()) m.grad = m.grad.detach();

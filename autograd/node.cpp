@@ -59,17 +59,10 @@ void destroy_accumulator(Node& n) {
 
 const NodeKind kAccumulator{"accumulate_grad", &autograd::accumulate_grad, &destroy_accumulator};
 
-bool try_retain(Node* n) {
-  int32_t refs = n->refs.load();
-  while (refs > 0)
-    if (n->refs.compare_exchange_weak(refs, refs + 1)) return true;
-  return false;
-}
-
 Node* accumulator(const Tensor& leaf) {
   std::lock_guard lock(accumulator_mutex);
   AutogradMeta& m = autograd::meta(leaf);
-  if (m.accumulator && try_retain(m.accumulator)) return m.accumulator;
+  if (m.accumulator && m.accumulator->refs.add_if_alive()) return m.accumulator;
   const uint64_t newest = newest_sequence;
   Node* n = Node::create(&kAccumulator, &kAccumulate, 0, 1, 0, sizeof(Tensor));
   n->sequence = newest - 1;  // below its first consumer, the node being recorded, and so below all of them
@@ -207,9 +200,8 @@ void Node::release_saved() {
 namespace detail {
 
 void release_node(Node* n) noexcept {
-  // An accumulator is also reached through its leaf, by try_retain: its count may rise from 1 at any time.
-  bool last = n->kind != &kAccumulator && n->refs.load(std::memory_order_acquire) == 1;
-  if (!last && n->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  // An accumulator is also reached through its leaf, which does not own it: its count may rise from 1 at any time.
+  if (!(n->kind == &kAccumulator ? n->refs.drop() : n->refs.drop_last())) return;
   if (trash) {  // further down in the same chain: destroy it from the loop below, not recursively
     trash->push_back(n);
     return;

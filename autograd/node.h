@@ -61,7 +61,7 @@ struct NodeExtra {
 
 /// One recorded op. Variable size, one allocation: Node, edges, outputs, saved, attrs.
 struct Node {
-  std::atomic<int32_t> refs{1};
+  RefCount refs;
   uint16_t n_edges = 0;
   uint16_t n_outputs = 0;
   uint16_t n_saved = 0;
@@ -95,7 +95,7 @@ struct Node {
     if (!extra) extra = new NodeExtra;
     return *extra;
   }
-  void retain() { refs.fetch_add(1, std::memory_order_relaxed); }
+  void retain() { refs.add(); }
   /// Frees the saved values.
   void release_saved();
 

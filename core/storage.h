@@ -4,12 +4,13 @@
 #include <cstdint>
 
 #include "core/device.h"
+#include "core/ref_count.h"
 
 namespace weft {
 
 /// Memory shared by a tensor and its views, with the version counter that autograd checks.
 struct Storage {
-  std::atomic<int32_t> refs{1};
+  RefCount refs;
   std::atomic<uint32_t> version{0};
   const char* last_writer = nullptr;  ///< op that bumped `version` last; named in errors
   void* data = nullptr;
@@ -25,10 +26,9 @@ struct Storage {
   static Storage* wrap(void* data, size_t bytes, Device device, void (*deleter)(void*), void* context);
   static void destroy(Storage* s) noexcept;
 
-  void retain() { refs.fetch_add(1, std::memory_order_relaxed); }
+  void retain() { refs.add(); }
   static void release(Storage* s) noexcept {
-    if (s && (s->refs.load(std::memory_order_acquire) == 1 || s->refs.fetch_sub(1, std::memory_order_acq_rel) == 1))
-      destroy(s);
+    if (s && s->refs.drop_last()) destroy(s);
   }
   void bump(const char* op) {
     version.store(version.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);

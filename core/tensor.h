@@ -108,7 +108,7 @@ class Tensor {
   }
   bool is_same(const Tensor& o) const { return impl_ == o.impl_; }
   bool shares_storage_with(const Tensor& o) const { return impl_->storage == o.impl_->storage; }
-  int64_t use_count() const { return impl_ ? impl_->refs.load() : 0; }
+  int64_t use_count() const { return impl_ ? impl_->refs.value() : 0; }
   /// As PyTorch prints it.
   std::string str() const;
 

@@ -4,6 +4,7 @@
 
 #include "core/dims.h"
 #include "core/dtype.h"
+#include "core/ref_count.h"
 #include "core/storage.h"
 
 namespace weft {
@@ -17,7 +18,7 @@ enum class ViewKind : uint8_t { plain, no_grad, one_of_many };
 /// What a Tensor points to. `data`, `numel` and `contiguous` are derived from the other fields and kept in step by
 /// set_geometry().
 struct TensorImpl {
-  std::atomic<int32_t> refs{1};
+  RefCount refs;
   DType dtype = DType::f32;
   Device device;
   bool requires_grad = false;  ///< leaves: set by the user; others: grad_fn != null
@@ -38,10 +39,9 @@ struct TensorImpl {
   AutogradMeta* meta = nullptr;
 
   void set_geometry(const Dims& new_sizes, const Dims& new_strides, int64_t new_offset);
-  void retain() { refs.fetch_add(1, std::memory_order_relaxed); }
+  void retain() { refs.add(); }
   static void release(TensorImpl* p) noexcept {
-    if (p && (p->refs.load(std::memory_order_acquire) == 1 || p->refs.fetch_sub(1, std::memory_order_acq_rel) == 1))
-      destroy(p);
+    if (p && p->refs.drop_last()) destroy(p);
   }
   static TensorImpl* create();
   static void destroy(TensorImpl* p) noexcept;
