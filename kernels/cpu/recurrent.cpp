@@ -133,17 +133,16 @@ void forward(const OpCall& c) {
     T* to = projection ? unprojected.data() : y + offset * state;
     each_piece(recurrent, size, [&, offset = offset](int64_t block, int64_t first, int64_t end) {
       recurrent.multiply(block, h + first * state, end - first, [&](int64_t row, int count, T* tile) {
-        for (int r = 0; r < count; ++r) {
-          const int64_t n = first + row + r, at = (offset + n) * hidden;
-          T* q = tile + r * recurrent.kWide;
-          vectors<T>(recurrent, block, [&](int64_t u, int64_t units) {
-            cell<kind>(CellPlace<T>{gates + (offset + n) * columns + u, hidden, units, bias + u,
-                                    before ? before + n * hidden + u : nullptr, kept ? kept + at + u : nullptr,
-                                    to + n * hidden + u},
-                       q);
-            q += kLanes<T>;
-          });
-        }
+        const int64_t n = first + row, at = (offset + n) * hidden;
+        T* q = tile;
+        vectors<T>(recurrent, block, [&](int64_t u, int64_t units) {
+          cell<kind, std::decay_t<decltype(recurrent)>::kWide>(
+              CellPlace<T>{gates + (offset + n) * columns + u, hidden, units, bias + u,
+                           before ? before + n * hidden + u : nullptr, kept ? kept + at + u : nullptr,
+                           to + n * hidden + u},
+              q, count);
+          q += kLanes<T>;
+        });
       });
     });
     if (!projection) continue;

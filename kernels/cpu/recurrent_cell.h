@@ -6,17 +6,18 @@
 
 namespace weft::cpu {
 
+// Inlined: neighbouring calls then run side by side instead of one after the other.
 template <class T, int n>
-inline void sigmoid_of(T* x) {
+[[gnu::always_inline]] inline void sigmoid_of(T* x) {
   for (int i = 0; i < n; ++i) x[i] = ops::Sigmoid::forward(x[i]);
 }
 template <class T, int n>
-inline void tanh_of(T* x) {
+[[gnu::always_inline]] inline void tanh_of(T* x) {
   for (int i = 0; i < n; ++i) x[i] = math::tanh(x[i]);
 }
 
-/// Where a vector of units of one row lies. `gates`, of which the parts are `hidden` apart, holds W_ih x + b_ih and
-/// becomes what the nonlinearities gave.
+/// Where a vector of units lies in the first of some rows; rows are gates * hidden apart in `gates`, else hidden.
+/// `gates`, of which the parts are `hidden` apart, holds W_ih x + b_ih and becomes what the nonlinearities gave.
 template <class T>
 struct CellPlace {
   T* gates;
@@ -28,43 +29,58 @@ struct CellPlace {
   T* h;             ///< lstm: before a projection
 };
 
-/// `q`: W_hh h of the units, one vector per gate; overwritten.
-template <Recurrence kind, class T>
-inline void cell(const CellPlace<T>& p, T* q) {
+/// `q`: W_hh h of the units, a row kStep apart from the next, with one vector per gate; overwritten. Stage by stage for
+/// all rows, since a row alone would wait for its own results.
+template <Recurrence kind, int kStep, class T>
+inline void cell(const CellPlace<T>& p, T* q, int rows) {
   constexpr int n = kLanes<T>, gates = gates_of(kind);
-  const int64_t m = p.units;
-  Vec<T> in[gates];
-  for (int v = 0; v < gates; ++v) {
-    in[v] = load_first(p.gates + v * p.hidden, m);
-    store(q + v * n, load(q + v * n) + load_first(p.bias + v * p.hidden, m));
-    if (kind != Recurrence::gru || v < 2) store(q + v * n, load(q + v * n) + in[v]);
-  }
-  if constexpr (kind == Recurrence::lstm) {
-    sigmoid_of<T, 2 * n>(q);
-    tanh_of<T, n>(q + 2 * n);
-    sigmoid_of<T, n>(q + 3 * n);
-    const Vec<T> c = fma<T>(load(q + n), load_first(p.before, m), load(q) * load(q + 2 * n));
-    T squashed[n];
-    store(squashed, c);
-    tanh_of<T, n>(squashed);
-    store_first(p.kept, c, m);
-    store_first(p.h, load(q + 3 * n) * load(squashed), m);
-  } else if constexpr (kind == Recurrence::gru) {
-    sigmoid_of<T, 2 * n>(q);
-    store_first(p.kept, load(q + 2 * n), m);
-    store(q + 2 * n, fma<T>(load(q), load(q + 2 * n), in[2]));
-    tanh_of<T, n>(q + 2 * n);
-    const Vec<T> fresh = load(q + 2 * n);
-    store_first(p.h, fma<T>(load(q + n), load_first(p.before, m) - fresh, fresh), m);
-  } else {
-    if constexpr (kind == Recurrence::tanh) {
-      tanh_of<T, n>(q);
-    } else {
-      for (int i = 0; i < n; ++i) q[i] = q[i] < T(0) ? T(0) : q[i];  // keeps NaN
+  const int64_t m = p.units, h = p.hidden;
+  auto place = [&](int r, int v) { return p.gates + r * gates * h + v * h; };
+  for (int r = 0; r < rows; ++r)
+    for (int v = 0; v < gates; ++v) {
+      T* to = q + r * kStep + v * n;
+      const Vec<T> sum = load(to) + load_first(p.bias + v * h, m);
+      store(to, kind == Recurrence::gru && v == 2 ? sum : sum + load_first(place(r, v), m));
     }
-    store_first(p.h, load(q), m);
+  if constexpr (kind == Recurrence::lstm) {
+    for (int r = 0; r < rows; ++r) sigmoid_of<T, 2 * n>(q + r * kStep);
+    for (int r = 0; r < rows; ++r) tanh_of<T, n>(q + r * kStep + 2 * n);
+    for (int r = 0; r < rows; ++r) sigmoid_of<T, n>(q + r * kStep + 3 * n);
+    for (int r = 0; r < rows; ++r) {
+      T* at = q + r * kStep;
+      for (int v = 0; v < gates; ++v) store_first(place(r, v), load(at + v * n), m);
+      const Vec<T> c = fma<T>(load(at + n), load_first(p.before + r * h, m), load(at) * load(at + 2 * n));
+      store_first(p.kept + r * h, c, m);
+      store(at, c);
+    }
+    for (int r = 0; r < rows; ++r) tanh_of<T, n>(q + r * kStep);
+    for (int r = 0; r < rows; ++r) store_first(p.h + r * h, load(q + r * kStep) * load(q + r * kStep + 3 * n), m);
+    return;
+  } else if constexpr (kind == Recurrence::gru) {
+    for (int r = 0; r < rows; ++r) sigmoid_of<T, 2 * n>(q + r * kStep);
+    for (int r = 0; r < rows; ++r) {
+      T* at = q + r * kStep;
+      store_first(p.kept + r * h, load(at + 2 * n), m);
+      store(at + 2 * n, fma<T>(load(at), load(at + 2 * n), load_first(place(r, 2), m)));
+    }
+    for (int r = 0; r < rows; ++r) tanh_of<T, n>(q + r * kStep + 2 * n);
+    for (int r = 0; r < rows; ++r) {
+      const Vec<T> fresh = load(q + r * kStep + 2 * n);
+      store_first(p.h + r * h, fma<T>(load(q + r * kStep + n), load_first(p.before + r * h, m) - fresh, fresh), m);
+    }
+  } else {
+    for (int r = 0; r < rows; ++r) {
+      T* at = q + r * kStep;
+      if constexpr (kind == Recurrence::tanh) {
+        tanh_of<T, n>(at);
+      } else {
+        for (int i = 0; i < n; ++i) at[i] = at[i] < T(0) ? T(0) : at[i];  // keeps NaN
+      }
+      store_first(p.h + r * h, load(at), m);
+    }
   }
-  for (int v = 0; v < gates; ++v) store_first(p.gates + v * p.hidden, load(q + v * n), m);
+  for (int r = 0; r < rows; ++r)
+    for (int v = 0; v < gates; ++v) store_first(place(r, v), load(q + r * kStep + v * n), m);
 }
 
 template <class T>
