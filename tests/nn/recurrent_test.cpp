@@ -191,6 +191,40 @@ TEST_CASE("LSTM: the way back reads the sequence from its end") {
   CHECK(both(x).first.narrow(2, 5, 5).allclose(want, 1e-5, 1e-6));
 }
 
+TEST_CASE("packed sequences") {
+  manual_seed(10);
+  namespace rnn = nn::utils::rnn;
+  const std::vector<Tensor> sequences = {randn({2, 4}), randn({5, 4}), randn({3, 4})};
+  CHECK(message([&] { rnn::pack_sequence(sequences); }).find("the lengths grow") != std::string::npos);
+  const nn::PackedSequence p = rnn::pack_sequence(sequences, false);
+  CHECK(p.data.sizes() == Dims{10, 4});
+  CHECK(p.batch_sizes.equal(tensor(std::vector<int64_t>{3, 3, 2, 1, 1})));
+  CHECK(p.sorted_indices.equal(tensor(std::vector<int64_t>{1, 2, 0})));
+  const auto [padded, lengths] =
+      rnn::pad_packed_sequence(p, {.batch_first = true, .padding_value = 9, .total_length = 6});
+  CHECK(lengths.equal(tensor(std::vector<int64_t>{2, 5, 3})));
+  CHECK(padded.sizes() == Dims{3, 6, 4});
+  for (int64_t i = 0; i < 3; ++i) {
+    const Tensor& s = sequences[static_cast<size_t>(i)];
+    CHECK(padded.select(0, i).narrow(0, 0, s.size(0)).equal(s));
+    CHECK(padded.select(0, i).narrow(0, s.size(0), 6 - s.size(0)).eq(9).all().item<bool>());
+  }
+  // A layer sees every sequence as if it were alone.
+  nn::LSTM m(4, 5, {.num_layers = 2, .bidirectional = true});
+  const auto [y, state] = m(p, nn::LstmState{ones({4, 3, 5}), ones({4, 3, 5})});
+  const Tensor all = rnn::pad_packed_sequence(y).first;
+  for (int64_t i = 0; i < 3; ++i) {
+    const Tensor& s = sequences[static_cast<size_t>(i)];
+    const auto [alone, end] = m(s, nn::LstmState{ones({4, 5}), ones({4, 5})});
+    CHECK(all.select(1, i).narrow(0, 0, s.size(0)).allclose(alone, 1e-5, 1e-6));
+    CHECK(state.h.select(1, i).allclose(end.h, 1e-5, 1e-6));
+    CHECK(state.c.select(1, i).allclose(end.c, 1e-5, 1e-6));
+  }
+  CHECK(message([&] {
+          rnn::pack_padded_sequence(randn({3, 2, 4}), {4, 1});
+        }).find("lie in 1 to 3") != std::string::npos);
+}
+
 TEST_CASE("recurrent cells take the steps of a layer") {
   manual_seed(7);
   nn::LSTM layer(4, 5);

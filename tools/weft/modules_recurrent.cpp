@@ -1,26 +1,11 @@
 #include "tools/weft/modules.h"
 
-// Recurrent layers and cells. A packed sequence is a dict {packed_sequence: {data, batch_sizes, ...}}.
+// Recurrent layers and cells.
 namespace weft::tools {
 namespace {
 
-constexpr const char* kPacked = "packed_sequence";
-
-Tensor optional(const Value& v) { return v.is_none() ? Tensor() : v.as_tensor(); }
-nn::PackedSequence packed(const Value& v) {
-  const Value& p = v[kPacked];
-  return {p["data"].as_tensor(), p["batch_sizes"].as_tensor(), optional(p["sorted_indices"]),
-          optional(p["unsorted_indices"])};
-}
-Value value(const Tensor& t) { return t.defined() ? Value(t) : Value(); }
+Value value(const Tensor& t) { return t; }
 Value value(const nn::LstmState& s) { return Value::tuple({s.h, s.c}); }
-Value value(const nn::PackedSequence& p) {
-  return {{kPacked,
-           {{"data", p.data},
-            {"batch_sizes", p.batch_sizes},
-            {"sorted_indices", value(p.sorted_indices)},
-            {"unsorted_indices", value(p.unsorted_indices)}}}};
-}
 template <class State>
 State state(const Args& a, size_t i) {
   if constexpr (std::is_same_v<State, Tensor>) {
@@ -41,8 +26,8 @@ Built layer(M m) {
       auto [y, end] = f(a.tensor(0), s);
       return Value::tuple({y, value(end)});
     }
-    auto [y, end] = f(packed(a[0]), s);
-    return Value::tuple({value(y), value(end)});
+    auto [y, end] = f(nn::packed_of(a[0]), s);
+    return Value::tuple({nn::value_of(y), value(end)});
   });
 }
 template <class State, class M>
