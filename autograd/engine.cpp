@@ -7,6 +7,7 @@
 #include "autograd/meta.h"
 #include "autograd/node.h"
 #include "core/error.h"
+#include "core/profile.h"
 #include "core/thread_state.h"
 
 namespace weft {
@@ -162,6 +163,15 @@ struct Task {
     }
   }
 
+  static void apply_profiled(Node& n, const Tensor* g, Tensor* gin) {
+    const detail::ProfileScope scope({.kind = detail::ProfileKind::backward,
+                                      .name = n.name(),
+                                      .in = g,
+                                      .n_in = n.n_outputs,
+                                      .sequence = n.sequence});
+    n.kind->apply(n, g, gin);
+  }
+
   void run() {
     const bool anomaly = detail::thread_state.anomaly;
     std::vector<Tensor> g, gin;
@@ -181,7 +191,10 @@ struct Task {
         for (int i = 0; i < n->n_edges && !wanted; ++i) wanted = n->edges[i].node && leads.get(n->edges[i].node);
       if (!wanted) continue;
       gin.assign(n->n_edges, Tensor());
-      n->kind->apply(*n, g.data(), gin.data());
+      if (detail::profiling()) [[unlikely]]
+        apply_profiled(*n, g.data(), gin.data());
+      else
+        n->kind->apply(*n, g.data(), gin.data());
       if (anomaly) [[unlikely]]
         check_nan(*n, gin.data());
       g.clear();

@@ -10,6 +10,7 @@
 #include "autograd/meta.h"
 #include "core/allocator.h"
 #include "core/error.h"
+#include "core/profile.h"
 #include "core/thread_state.h"
 
 namespace weft {
@@ -100,6 +101,8 @@ Node* Node::create(const NodeKind* kind, const OpRecord* op, int n_edges, int n_
   for (int i = 0; i < n_edges; ++i) new (&n->edges[i]) Edge;
   for (int i = 0; i < n_outputs; ++i) new (&n->outputs[i]) OutputMeta;
   for (int i = 0; i < n_saved; ++i) new (&n->saved[i]) Saved;
+  if (detail::profiling()) [[unlikely]]
+    if (const auto* hooks = detail::profile_hooks.load(std::memory_order_acquire)) hooks->node(n->sequence);
   if (detail::thread_state.anomaly) [[unlikely]] {
     void* frames[64];
     int depth = backtrace(frames, 64);

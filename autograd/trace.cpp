@@ -1,38 +1,12 @@
-#include <cxxabi.h>
-#include <dlfcn.h>
-
-#include <cstdint>
-#include <cstdlib>
-
 #include "autograd/autograd.h"
+#include "core/call_site.h"
 
 namespace weft::autograd {
 
 std::string describe_trace(const std::vector<void*>& frames) {
   std::string text;
-  for (void* frame : frames) {
-    Dl_info info{};
-    // A return address may lie behind the end of the calling function.
-    void* call = static_cast<char*>(frame) - 1;
-    if (!dladdr(call, &info)) continue;
-    std::string line = info.dli_fname ? info.dli_fname : "?";
-    line = line.substr(line.rfind('/') + 1);
-    if (info.dli_sname) {
-      int status = 0;
-      char* name = abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status);
-      line = std::string(status == 0 ? name : info.dli_sname) + " (" + line + ")";
-      std::free(name);
-    } else {
-      char at[32];
-      uint64_t offset = reinterpret_cast<uint64_t>(call) - reinterpret_cast<uint64_t>(info.dli_fbase);
-      int at_digit = 0;
-      for (int shift = 60; shift >= 0; shift -= 4)
-        if (at_digit > 0 || (offset >> shift) != 0 || shift == 0)
-          at[at_digit++] = "0123456789abcdef"[offset >> shift & 15];
-      line += " +0x" + std::string(at, static_cast<size_t>(at_digit));
-    }
-    text += "\n    " + line;
-  }
+  for (void* frame : frames)
+    if (const std::string line = detail::describe_frame(frame); !line.empty()) text += "\n    " + line;
   return text;
 }
 

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "core/thread_state.h"
 
 namespace weft::detail {
@@ -35,10 +36,9 @@ void run(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out,
   check_same_device(op, in, n_in);
   op.cpu({op, in, n_in, out, n_out, attrs});
 }
-}  // namespace
 
-void dispatch(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs,
-              size_t attrs_bytes) {
+void dispatch_op(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs,
+                 size_t attrs_bytes) {
   run(op, in, n_in, out, n_out, attrs);
   if (op.rule && needs_grad(in, n_in)) {
     Node* node = make_node(op, in, n_in, out, n_out, attrs, attrs_bytes);
@@ -49,8 +49,8 @@ void dispatch(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n
   }
 }
 
-void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_in, const void* attrs,
-                      size_t attrs_bytes) {
+void dispatch_inplace_op(const OpRecord& op, Tensor& self, const Tensor* in, int n_in, const void* attrs,
+                         size_t attrs_bytes) {
   check_inplace(self, op.name);
   bool record = op.rule && is_floating(self.dtype()) && needs_grad(in, n_in);
   struct Owner {
@@ -73,8 +73,8 @@ void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_
   if (node) rebase_history(self, node);
 }
 
-Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,
-                     const void* attrs, size_t attrs_bytes) {
+Tensor dispatch_view_op(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,
+                        const void* attrs, size_t attrs_bytes) {
   Tensor out = alias(self, sizes, strides, offset);
   TensorImpl* s = self.impl();
   TensorImpl* base = s->base ? s->base : s;
@@ -93,6 +93,48 @@ Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, 
     release_node(node);
   }
   return out;
+}
+
+// Apart, so that the entries below stay a read and a jump.
+[[gnu::noinline, gnu::cold]] void profiled(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out,
+                                           const void* attrs, size_t attrs_bytes) {
+  const ProfileScope scope(
+      {.kind = ProfileKind::op, .name = op.name, .in = in, .n_in = n_in, .out = out, .n_out = n_out});
+  dispatch_op(op, in, n_in, out, n_out, attrs, attrs_bytes);
+}
+[[gnu::noinline, gnu::cold]] void profiled_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_in,
+                                                   const void* attrs, size_t attrs_bytes) {
+  const ProfileScope scope({.kind = ProfileKind::inplace_op, .name = op.name, .in = in, .n_in = n_in});
+  dispatch_inplace_op(op, self, in, n_in, attrs, attrs_bytes);
+}
+[[gnu::noinline, gnu::cold]] Tensor profiled_view(const OpRecord& op, const Tensor& self, const Dims& sizes,
+                                                  const Dims& strides, int64_t offset, const void* attrs,
+                                                  size_t attrs_bytes) {
+  const ProfileScope scope({.kind = ProfileKind::view, .name = op.name, .in = &self, .n_in = 1});
+  return dispatch_view_op(op, self, sizes, strides, offset, attrs, attrs_bytes);
+}
+
+}  // namespace
+
+void dispatch(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs,
+              size_t attrs_bytes) {
+  if (profiling()) [[unlikely]]
+    return profiled(op, in, n_in, out, n_out, attrs, attrs_bytes);
+  dispatch_op(op, in, n_in, out, n_out, attrs, attrs_bytes);
+}
+
+void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_in, const void* attrs,
+                      size_t attrs_bytes) {
+  if (profiling()) [[unlikely]]
+    return profiled_inplace(op, self, in, n_in, attrs, attrs_bytes);
+  dispatch_inplace_op(op, self, in, n_in, attrs, attrs_bytes);
+}
+
+Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,
+                     const void* attrs, size_t attrs_bytes) {
+  if (profiling()) [[unlikely]]
+    return profiled_view(op, self, sizes, strides, offset, attrs, attrs_bytes);
+  return dispatch_view_op(op, self, sizes, strides, offset, attrs, attrs_bytes);
 }
 
 }  // namespace weft::detail

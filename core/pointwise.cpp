@@ -2,6 +2,7 @@
 
 #include "core/dispatch.h"
 #include "core/error.h"
+#include "core/profile.h"
 #include "core/thread_state.h"
 
 namespace weft {
@@ -93,9 +94,7 @@ Tensor compute(const PointwiseInfo& op, const Loops& loops, DType common, DType 
   return out;
 }
 
-}  // namespace
-
-Tensor pointwise(const PointwiseInfo& op, const Tensor* in, const Scalar* params) {
+Tensor pointwise_op(const PointwiseInfo& op, const Tensor* in, const Scalar* params) {
   check_devices(op, in);
   DType common = common_dtype(op, in);
   Tensor out = compute(op, op.forward, common, writes_bool(op) ? DType::bool_ : common, in, op.arity, params);
@@ -104,7 +103,7 @@ Tensor pointwise(const PointwiseInfo& op, const Tensor* in, const Scalar* params
   return out;
 }
 
-Tensor& pointwise_(const PointwiseInfo& op, Tensor& self, const Tensor* rest, const Scalar* params) {
+Tensor& pointwise_inplace(const PointwiseInfo& op, Tensor& self, const Tensor* rest, const Scalar* params) {
   detail::Borrowed<3> in;
   in.set(0, self);
   for (int i = 1; i < op.arity; ++i) in.set(i, rest[i - 1]);
@@ -147,7 +146,37 @@ Tensor& pointwise_(const PointwiseInfo& op, Tensor& self, const Tensor* rest, co
   return self;
 }
 
+[[gnu::noinline, gnu::cold]] Tensor profiled(const PointwiseInfo& op, const Tensor* in, const Scalar* params) {
+  using namespace detail;
+  const ProfileScope scope({.kind = ProfileKind::op, .name = op.name, .in = in, .n_in = op.arity});
+  return pointwise_op(op, in, params);
+}
+[[gnu::noinline, gnu::cold]] Tensor& profiled_inplace(const PointwiseInfo& op, Tensor& self, const Tensor* rest,
+                                                      const Scalar* params) {
+  using namespace detail;
+  Borrowed<3> in;
+  in.set(0, self);
+  for (int i = 1; i < op.arity; ++i) in.set(i, rest[i - 1]);
+  const ProfileScope scope({.kind = ProfileKind::inplace_op, .name = op.name, .in = in, .n_in = op.arity});
+  return pointwise_inplace(op, self, rest, params);
+}
+
+}  // namespace
+
+Tensor pointwise(const PointwiseInfo& op, const Tensor* in, const Scalar* params) {
+  if (detail::profiling()) [[unlikely]]
+    return profiled(op, in, params);
+  return pointwise_op(op, in, params);
+}
+
+Tensor& pointwise_(const PointwiseInfo& op, Tensor& self, const Tensor* rest, const Scalar* params) {
+  if (detail::profiling()) [[unlikely]]
+    return profiled_inplace(op, self, rest, params);
+  return pointwise_inplace(op, self, rest, params);
+}
+
 Tensor& pointwise_out(const PointwiseInfo& op, Tensor& out, const Tensor* in, const Scalar* params) {
+  const detail::ProfileScope scope({.kind = detail::ProfileKind::op, .name = op.name, .in = in, .n_in = op.arity});
   check_devices(op, in);
   WEFT_CHECK(!detail::needs_grad(in, op.arity) && !(is_grad_enabled() && out.requires_grad()),
              "{}: out= does not take part in autograd; use the plain form or NoGrad", op.name);

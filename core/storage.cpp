@@ -4,11 +4,16 @@
 
 #include "core/allocator.h"
 #include "core/error.h"
+#include "core/profile.h"
 
 namespace weft {
 namespace {
 constexpr size_t kHeader = 128;  // keeps the data 64-byte aligned
 static_assert(sizeof(Storage) <= kHeader);
+
+[[gnu::noinline, gnu::cold]] void report(void (*detail::ProfileHooks::*event)(const Storage*), const Storage* s) {
+  if (const auto* hooks = detail::profile_hooks.load(std::memory_order_acquire)) (hooks->*event)(s);
+}
 }  // namespace
 
 Storage* Storage::allocate(size_t bytes, Device device) {
@@ -19,6 +24,8 @@ Storage* Storage::allocate(size_t bytes, Device device) {
   s->data = block + kHeader;
   s->bytes = bytes;
   s->device = device;
+  if (detail::profiling()) [[unlikely]]
+    report(&detail::ProfileHooks::allocated, s);
   return s;
 }
 
@@ -35,6 +42,8 @@ Storage* Storage::wrap(void* data, size_t bytes, Device device, void (*deleter)(
 
 void Storage::destroy(Storage* s) noexcept {
   if (s->owned) {
+    if (detail::profiling()) [[unlikely]]
+      report(&detail::ProfileHooks::freed, s);
     size_t bytes = kHeader + s->bytes;
     s->~Storage();
     detail::cpu_free(s, bytes);
