@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/profile.h"
 #include "core/tensor.h"
 #include "core/value.h"
 
@@ -210,6 +211,26 @@ struct Child : M {
   }
 };
 
+/// While it lives, what runs counts to this module in a profile. Calls of an nn::Layer hold one; an operator() of
+/// another module may: `nn::ModuleScope scope(*this);`. The name is that under the module around it, "Gpt.blocks.0".
+class ModuleScope {
+ public:
+  explicit ModuleScope(const Module& m) {
+    if (weft::detail::profiling()) [[unlikely]]
+      enter(m);
+  }
+  ~ModuleScope() {
+    if (token_) leave();
+  }
+  ModuleScope(const ModuleScope&) = delete;
+  ModuleScope& operator=(const ModuleScope&) = delete;
+
+ private:
+  void enter(const Module& m);
+  void leave();
+  uint64_t token_ = 0;
+};
+
 /// Base of modules with hooks: `struct Mlp : nn::Layer<Mlp> { Tensor forward(const Tensor& x); }` is called as
 /// model(x).
 template <class Self>
@@ -230,6 +251,7 @@ class Layer : public Module {
  private:
   template <class S, class First, class... A>
   static auto invoke(S& self, First&& first, A&&... rest) {
+    const ModuleScope scope(self);
     using Result = decltype(self.forward(std::forward<First>(first), std::forward<A>(rest)...));
     constexpr bool tensor_in = std::is_convertible_v<First&&, const Tensor&>;
     constexpr bool tensor_out = std::is_same_v<std::remove_cvref_t<Result>, Tensor>;

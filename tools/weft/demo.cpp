@@ -99,7 +99,9 @@ int run(Settings s, const Demo& demo, const std::set<std::string>& given) {
                s.batch * s.accumulate, s.demo == "gpt" ? "window" : "image", s.optimizer, s.threads);
     std::fflush(stdout);
   }
-  const Outcome outcome = trainer.run([&] { output.save_checkpoint(trainer.checkpoint()); });
+  const Outcome outcome = trainer.run(
+      [&] { output.save_checkpoint(trainer.checkpoint()); },
+      s.profile.empty() ? nullptr : std::function([&](const profiler::Profiler& p) { output.save_profile(p); }));
 
   const LossRow& last = trainer.rows().back();
   if (outcome.interrupted) fmt::print("stopped at step {} of {}\n", last.step, s.steps);
@@ -116,6 +118,7 @@ int run(Settings s, const Demo& demo, const std::set<std::string>& given) {
                  .weights = weights,
                  .wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(),
                  .peak_mb = peak_mb()});
+  if (!s.profile.empty()) fmt::print("\nprofile in {}: trace.json, table.txt, profile.html\n", s.profile);
   if (!s.out.empty()) fmt::print("\nsaved in {}: model.safetensors, checkpoint.pt, report.html\n", s.out);
   if (outcome.interrupted && !s.out.empty())
     fmt::print("to go on: weft demo {} --resume {}/checkpoint.pt\n", s.demo, s.out);
@@ -163,6 +166,7 @@ tools::Run add_one(CLI::App& app, const Demo& demo) {
   app.add_option("--device", s->device, "cpu")->check(check_device)->capture_default_str();
   app.add_option("--mode", s->mode, "eager")->check(CLI::IsMember({"eager"}))->capture_default_str();
   app.add_option("--threads", s->threads, "default: all cores; never changes results")->check(CLI::Range(1, 4096, "N"));
+  app.add_option("--profile", s->profile, "folder for trace.json, table.txt and profile.html of a few steps");
   app.add_option("--out", s->out, "folder for model.safetensors, checkpoint.pt and report.html");
   app.add_option("--resume", s->resume, "continue the run of this checkpoint.pt, with its settings");
   app.add_option("--json", s->json, "write settings, losses and speed to this file");

@@ -27,7 +27,7 @@ struct Settings {
   std::string data;                                       // mnist; empty: drawn digits
 
   int threads = 0;  ///< 0: all
-  std::string out, resume, json;
+  std::string out, resume, json, profile;
   bool quiet = false;
 };
 

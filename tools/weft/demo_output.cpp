@@ -23,6 +23,16 @@ void write_file(const std::string& path, const std::string& text) {
   file.commit();
 }
 
+std::string in_folder(const std::string& folder, const char* name) { return (fs::path(folder) / name).string(); }
+
+/// Makes the folder and tries whether its files can be written. A file begun and not committed leaves nothing behind.
+void try_folder(const std::string& folder, std::initializer_list<const char*> names) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  WEFT_CHECK_FILE(!error, "demo: cannot make the folder '{}': {}", folder, error.message());
+  for (const char* name : names) formats::AtomicFile probe(in_folder(folder, name));
+}
+
 /// Numbers that JSON cannot hold become null.
 ordered_json number(double v) { return std::isfinite(v) ? ordered_json(v) : ordered_json(nullptr); }
 ordered_json number(const std::optional<double>& v) { return v ? number(*v) : ordered_json(nullptr); }
@@ -75,34 +85,38 @@ Report report_of(const Settings& s, const Finished& run) {
 }  // namespace
 
 Output::Output(const Settings& settings, const nn::Module& model) : settings_(settings) {
-  // A file begun and not committed leaves nothing behind.
   if (!settings.json.empty()) formats::AtomicFile probe(settings.json);
+  if (!settings.profile.empty()) try_folder(settings.profile, {"trace.json", "table.txt", "profile.html"});
   if (settings.out.empty()) return;
-  std::error_code error;
-  fs::create_directories(settings.out, error);
-  WEFT_CHECK_FILE(!error, "demo: cannot make the folder '{}': {}", settings.out, error.message());
-  for (const char* name : {"checkpoint.pt", "model.safetensors", "report.html"})
-    formats::AtomicFile probe(in_folder(name));
+  try_folder(settings.out, {"checkpoint.pt", "model.safetensors", "report.html"});
   // The new files beside the old ones: weights, weights and two moments, a page.
   uint64_t bytes = 0;
   for (const Tensor& p : model.parameters()) bytes += p.nbytes();
   bytes = 4 * bytes + (1 << 20);
+  std::error_code error;
   const fs::space_info space = fs::space(settings.out, error);
   WEFT_CHECK_FILE(error || space.available >= bytes, "demo: '{}' has {} MB free, the files of this run need {} MB",
                   settings.out, space.available >> 20, bytes >> 20);
 }
 
-std::string Output::in_folder(const char* name) const { return (fs::path(settings_.out) / name).string(); }
-
 void Output::save_checkpoint(const Value& checkpoint) const {
-  if (!settings_.out.empty()) save(in_folder("checkpoint.pt"), checkpoint);
+  if (!settings_.out.empty()) save(in_folder(settings_.out, "checkpoint.pt"), checkpoint);
+}
+
+void Output::save_profile(const profiler::Profiler& p) const {
+  write_file(in_folder(settings_.profile, "trace.json"), p.chrome_trace());
+  std::string tables = p.key_averages().table({.row_limit = -1});
+  tables += "\nBy input shapes\n" + p.key_averages({.group_by_input_shape = true}).table({.row_limit = 40});
+  tables += "\nBy module\n" + p.key_averages({.group_by_module = true}).table({.row_limit = 40});
+  write_file(in_folder(settings_.profile, "table.txt"), tables);
+  write_file(in_folder(settings_.profile, "profile.html"), p.html("weft demo " + settings_.demo));
 }
 
 void Output::finish(const Finished& run) const {
   if (!settings_.out.empty()) {
-    save_safetensors(in_folder("model.safetensors"), run.task.model().state_dict(),
+    save_safetensors(in_folder(settings_.out, "model.safetensors"), run.task.model().state_dict(),
                      {{"format", "pt"}, {"demo", settings_.demo}, {"step", std::to_string(run.trainer.step())}});
-    write_file(in_folder("report.html"), report_html(report_of(settings_, run)));
+    write_file(in_folder(settings_.out, "report.html"), report_html(report_of(settings_, run)));
   }
   if (!settings_.json.empty()) write_file(settings_.json, json_text(settings_, run));
 }

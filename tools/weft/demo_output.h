@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 
+#include "profiler/profiler.h"
 #include "tools/weft/demo_train.h"
 
 namespace weft::demo {
@@ -22,11 +23,12 @@ class Output {
   Output(const Settings& settings, const nn::Module& model);
   /// checkpoint.pt, when there is an --out.
   void save_checkpoint(const Value& checkpoint) const;
+  /// trace.json, table.txt and profile.html in --profile.
+  void save_profile(const profiler::Profiler& p) const;
   /// model.safetensors, report.html and --json.
   void finish(const Finished& run) const;
 
  private:
-  std::string in_folder(const char* name) const;
   const Settings& settings_;
 };
 

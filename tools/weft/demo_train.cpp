@@ -67,6 +67,17 @@ std::vector<LossRow> rows_of(const Value& value) {
   return rows;
 }
 
+/// A few steps once caches are warm; all there are of a short run.
+profiler::ProfilerOptions profiled_steps(int64_t steps,
+                                         const std::function<void(const profiler::Profiler&)>& profiled) {
+  const int64_t active = std::min<int64_t>(steps, 5), before = std::min<int64_t>(steps - active, 5);
+  const int64_t warmup = std::min<int64_t>(before, 1);
+  return {.record_shapes = true,
+          .profile_memory = true,
+          .schedule = profiler::schedule({.wait = before - warmup, .warmup = warmup, .active = active, .repeat = 1}),
+          .on_trace_ready = profiled};
+}
+
 bool validated(int64_t step) { return step == 1 || step % kEvaluateEvery == 0; }
 
 }  // namespace
@@ -157,8 +168,13 @@ double Trainer::compute_gradients(int64_t step) {
   optimizer_->zero_grad();
   double train = 0;
   for (int64_t i = 0; i < settings_.accumulate; ++i) {
-    Tensor loss = task_.loss((step - 1) * settings_.accumulate + i);
-    if (settings_.accumulate > 1) loss = loss / static_cast<double>(settings_.accumulate);
+    Tensor loss;
+    {
+      const profiler::record_function range("forward");
+      loss = task_.loss((step - 1) * settings_.accumulate + i);
+      if (settings_.accumulate > 1) loss = loss / static_cast<double>(settings_.accumulate);
+    }
+    const profiler::record_function range("backward");
     loss.backward();
     train += loss.item<double>();
   }
@@ -168,17 +184,21 @@ double Trainer::compute_gradients(int64_t step) {
 }
 
 void Trainer::update() {
+  const profiler::record_function range("update");
   nn::utils::clip_grad_norm_(parameters_, kLargestNorm);
   optimizer_->step();
   if (scheduler_) scheduler_->step();
 }
 
-Outcome Trainer::run(const std::function<void()>& save) {
+Outcome Trainer::run(const std::function<void()>& save,
+                     const std::function<void(const profiler::Profiler&)>& profiled) {
   const StopRequest stop;
   Outcome outcome;
   Progress progress(step_, settings_.steps, task_.unit(), settings_.quiet);
   const double units = static_cast<double>(task_.units_per_batch() * settings_.accumulate);
   const int64_t first = step_;
+  profiler::Profiler profile(profiled_steps(settings_.steps - first, profiled));
+  if (profiled) profile.start();
   Clock::duration training{};
   while (step_ < settings_.steps && !outcome.interrupted) {
     const double lr = optimizer_->lr();
@@ -199,7 +219,9 @@ Outcome Trainer::run(const std::function<void()>& save) {
     outcome.units_per_s = units / per_step;
     progress.step(row, lr, outcome.units_per_s, per_step);
     if (last || step_ % kEvaluateEvery == 0) save();
+    if (profiled) profile.step();
   }
+  profile.stop();
   outcome.train_s = seconds(training);
   progress.clear();
   outcome.final = task_.evaluate(!outcome.interrupted);

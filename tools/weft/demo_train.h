@@ -5,6 +5,7 @@
 
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
+#include "profiler/profiler.h"
 #include "tools/weft/demo.h"
 
 // The training loop of the demos and the state that a checkpoint holds.
@@ -36,7 +37,9 @@ class Trainer {
   /// Continues where `checkpoint` was taken. weft::Error when it is of another task, model or data; `path`: for errors.
   void resume(const Value& checkpoint, const std::string& path);
   /// Trains up to settings.steps; calls `save` now and then and at the end.
-  Outcome run(const std::function<void()>& save);
+  /// `profiled` gets the profile of a few steps, when it is given.
+  Outcome run(const std::function<void()>& save,
+              const std::function<void(const profiler::Profiler&)>& profiled = nullptr);
 
   const std::vector<LossRow>& rows() const { return rows_; }
   int64_t step() const { return step_; }

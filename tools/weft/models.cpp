@@ -10,6 +10,7 @@ Mlp::Mlp(const std::vector<int64_t>& sizes) {
   for (size_t i = 0; i + 1 < sizes.size(); ++i) layers.emplace_back(sizes[i], sizes[i + 1]);
 }
 Tensor Mlp::operator()(const Tensor& input) {
+  const nn::ModuleScope scope(*this);
   Tensor x = input;
   for (size_t i = 0; i < layers.size(); ++i) {
     x = layers[static_cast<int64_t>(i)](x);
@@ -26,6 +27,7 @@ Cnn::Cnn(const Dims& image, const std::vector<int64_t>& channels, int64_t hidden
       fc1(*this, "fc1", channels[1] * (image[1] / 4) * (image[2] / 4), hidden),
       fc2(*this, "fc2", hidden, classes) {}
 Tensor Cnn::operator()(const Tensor& input) {
+  const nn::ModuleScope scope(*this);
   Tensor x = max_pool2d(relu(conv1(input)), 2);
   x = max_pool2d(relu(conv2(x)), 2);
   return fc2(relu(fc1(x.flatten(1))));
@@ -49,6 +51,7 @@ BasicBlock::BasicBlock(int64_t in, int64_t out, int64_t stride)
   if (!down.empty()) register_module("down", down);
 }
 Tensor BasicBlock::operator()(const Tensor& x) {
+  const nn::ModuleScope scope(*this);
   Tensor y = bn2(conv2(relu(bn1(conv1(x)))));
   return relu(y + down(x));  // an empty Sequential hands x on
 }
@@ -67,6 +70,7 @@ ResNet::ResNet(const Dims& image, const std::vector<int64_t>& blocks, int64_t wi
     }
 }
 Tensor ResNet::operator()(const Tensor& x) {
+  const nn::ModuleScope scope(*this);
   Tensor y = layers(relu(bn(conv(x))));
   return fc(y.mean({.dim = {2, 3}}));
 }
@@ -90,7 +94,10 @@ Bottleneck::Bottleneck(int64_t in, int64_t mid, int64_t out, int64_t stride)
   register_module("c", c);
   if (!down.empty()) register_module("down", down);
 }
-Tensor Bottleneck::operator()(const Tensor& x) { return relu(c(b(a(x))) + down(x)); }
+Tensor Bottleneck::operator()(const Tensor& x) {
+  const nn::ModuleScope scope(*this);
+  return relu(c(b(a(x))) + down(x));
+}
 
 ResNet50::ResNet50(const Dims& image, int64_t classes)
     : stem(conv_norm_relu(image[0], 64, 7, 2, 3)), layers(*this, "layers"), fc(*this, "fc", 2048, classes) {
@@ -106,7 +113,10 @@ ResNet50::ResNet50(const Dims& image, int64_t classes)
     ++stage;
   }
 }
-Tensor ResNet50::operator()(const Tensor& x) { return fc(layers(stem(x)).mean({.dim = {2, 3}})); }
+Tensor ResNet50::operator()(const Tensor& x) {
+  const nn::ModuleScope scope(*this);
+  return fc(layers(stem(x)).mean({.dim = {2, 3}}));
+}
 
 // ---- Gpt
 
@@ -121,6 +131,7 @@ GptBlock::GptBlock(int64_t embd, int64_t heads)
   WEFT_CHECK(heads > 0 && embd % heads == 0, "gpt: embd {} does not divide into {} heads", embd, heads);
 }
 Tensor GptBlock::operator()(const Tensor& x) {
+  const nn::ModuleScope scope(*this);
   const int64_t B = x.size(0), T = x.size(1), C = x.size(2);
   std::vector<Tensor> parts = qkv(ln1(x)).split(C, 2);
   for (Tensor& part : parts) part = part.view({B, T, heads, C / heads}).transpose(1, 2);
@@ -141,6 +152,7 @@ Gpt::Gpt(const GptOptions& o)
   head.weight = wte.weight;
 }
 Tensor Gpt::operator()(const Tensor& indices) {
+  const nn::ModuleScope scope(*this);
   WEFT_CHECK(indices.dim() == 2 && indices.size(1) <= options.block,
              "gpt: {} must be [batch, time] with at most {} in time", indices, options.block);
   Tensor x = wte(indices) + wpe(arange(0, indices.size(1), 1, {.device = indices.device()}));
