@@ -115,7 +115,8 @@ std::string time_line(const std::vector<Event>& events, int threads) {
   for (const Event* e : drawn)
     fmt::format_to(std::back_inserter(data), "{}[{:.2f},{:.2f},{},{},{},{}]", data.empty() ? "" : ",",
                    static_cast<double>(e->start_ns) / 1e3, static_cast<double>(e->duration_ns) / 1e3,
-                   first[static_cast<size_t>(e->thread)] + e->depth, names(e->name), modules(e->module),
+                   first[static_cast<size_t>(e->thread)] + e->depth,
+                   names(e->kind == EventKind::module ? e->module : e->name), modules(e->module),
                    static_cast<int>(e->kind));
   std::string legend;
   for (EventKind k : {EventKind::op, EventKind::view, EventKind::backward, EventKind::module, EventKind::range}) {

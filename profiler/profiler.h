@@ -29,7 +29,7 @@ struct Input {
 };
 
 struct Event {
-  std::string name;  ///< "matmul", "add_" (in place), "matmul_backward", "nn.Module: Linear", or that of a range
+  std::string name;  ///< "matmul", "add_" (in place), "matmul (backward)", "nn.Module: Linear", or that of a range
   EventKind kind = EventKind::op;
   int thread = 0;             ///< 0, 1, ... in the order of their first event
   int64_t parent = -1;        ///< index of the event around it on its thread; -1: none

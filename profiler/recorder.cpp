@@ -134,8 +134,9 @@ void record_inputs(Log& log, const ProfileCall& c) {
   }
 }
 
+/// Not "mul_backward": some nodes call an op of that name.
 std::string backward_name(std::string_view node) {
-  return node.ends_with("grad") || node.ends_with("gradient") ? std::string(node) : std::string(node) + "_backward";
+  return node.ends_with("grad") || node.ends_with("gradient") ? std::string(node) : std::string(node) + " (backward)";
 }
 
 /// Moves the bytes of outputs that the op's front end allocated from what ran around it to the op.
