@@ -332,7 +332,6 @@ void begin(const Options& o) {
 
 Recording end() {
   State& s = state();
-  const int64_t at = now();
   std::vector<std::shared_ptr<Log>> logs;
   int64_t zero = 0;
   {
@@ -348,6 +347,7 @@ Recording end() {
   for (size_t t = 0; t < logs.size(); ++t) {
     Log& log = *logs[t];
     std::lock_guard lock(log.mutex);
+    const int64_t at = now();  // here: the thread may have begun something since the hook was taken off
     while (!log.running.empty()) pop(log, at);
     log.closed = true;
     out.thread_ids.push_back(log.thread_id);
