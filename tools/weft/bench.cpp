@@ -69,13 +69,23 @@ Run add_bench(CLI::App& app) {
   op_app->add_option("NAME", op->name, "an op, e.g. softmax")->required();
   op_app->add_option("--shapes", op->shapes, "AxB,CxD")->required();
   op_app->add_option("--dtype", op->dtype, "f32, f64, bf16, ...");
+  op_app->add_option("--arg", op->arguments, "an argument that is no tensor, e.g. dim=-1; may be repeated");
   op_app->add_flag("--grad", op->grad, "forward and backward");
   threads(op_app, op->threads);
+
+  auto roofline = std::make_shared<bench::RooflineOptions>();
+  CLI::App* roofline_app = app.add_subcommand("roofline", "the machine's ceilings, and kernels against them");
+  roofline_app->add_option("--cases", roofline->kernels.cases, "JSON file of cases (default: a list of its own)");
+  roofline_app->add_option("--only", roofline->kernels.only, "only cases whose name matches");
+  roofline_app->add_option("--json", roofline->json, "file for the figures");
+  roofline_app->add_option("--html", roofline->html, "file for a page with the picture");
+  threads(roofline_app, roofline->kernels.threads);
 
   return [=] {
     if (train_app->parsed()) return use(train->threads), bench::run_train(*train);
     if (infer_app->parsed()) return use(infer->threads), bench::run_train(*infer);
     if (kernels_app->parsed()) return use(kernels->threads), bench::run_kernels(*kernels);
+    if (roofline_app->parsed()) return use(roofline->kernels.threads), bench::run_roofline(*roofline);
     return use(op->threads), bench::run_op(*op);
   };
 }

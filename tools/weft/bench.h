@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace weft::bench {
 
@@ -22,8 +23,15 @@ struct KernelOptions {
 };
 int run_kernels(const KernelOptions& o);
 
+struct RooflineOptions {
+  KernelOptions kernels;  ///< no file of cases: a list of its own
+  std::string json, html;
+};
+int run_roofline(const RooflineOptions& o);
+
 struct OpOptions {
   std::string name, shapes, dtype = "f32";
+  std::vector<std::string> arguments;  ///< name=value
   int threads = 0;
   bool grad = false;
 };

@@ -11,6 +11,7 @@
 #include "optim/adam.h"
 #include "optim/sgd.h"
 #include "tools/weft/bench.h"
+#include "tools/weft/bench_ceilings.h"
 #include "tools/weft/json_file.h"
 #include "tools/weft/models.h"
 #include "weft.h"
@@ -74,15 +75,10 @@ double forward_flops(models::Model& model, const json& w, const Tensor& x) {
   return flops;
 }
 
-// What the step would take if nothing but its matrix products (at the measured peak) and its parameter traffic (at the
-// measured copy bandwidth) cost time.
+// What the step would take if nothing but its matrix products (at the FMA peak) and its parameter traffic (at the copy
+// bandwidth of memory) cost time.
 double floor_ms(double flops, double bytes) {
-  NoGrad guard;
-  Tensor a = randn({1024, 1024}), b = randn({1024, 1024});
-  const double peak = 2.0 * 1024 * 1024 * 1024 / best_us([&] { matmul(a, b); });  // per microsecond
-  Tensor from = randn({1 << 24}), to = empty({1 << 24});
-  const double bandwidth = 2.0 * static_cast<double>(from.nbytes()) / best_us([&] { to.copy_(from); });
-  return (flops / peak + bytes / bandwidth) * 1e-3;
+  return (flops / fma_peak(false, num_threads()) + bytes / bandwidth(Pattern::copy, kLargeBytes)) * 1e-6;
 }
 
 }  // namespace
@@ -137,7 +133,7 @@ int run_train(const TrainOptions& o) {
   // the optimizer reads and writes one (momentum) or two (Adam) tensors beside them.
   const double passes = o.infer ? 1 : 3, traffic = o.infer ? 1 : w.at("optimizer") == "adamw" ? 8 : 6;
   const double floor = floor_ms(passes * forward_flops(*model, w, data.x), traffic * param_bytes);
-  auto rounded = [](double x) { return std::round(x * 1000) / 1000; };
+  auto rounded = [](double ms) { return std::round(ms * 1e6) / 1e6; };
   json j = {{"peer", std::string("weft-") + WEFT_VERSION},
             {"workload", o.workload},
             {"mode", "eager"},

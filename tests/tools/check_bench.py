@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""check_bench.py PROGRAM: `weft bench` from the outside: the fields that scripts read. It judges no time."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM = ""
+WORKLOADS = {
+    "mlp": {"kind": "mlp", "batch": 4, "sizes": [16, 16, 16], "optimizer": "adamw", "lr": 1e-3},
+    "cnn": {"kind": "cnn", "batch": 2, "image": [1, 8, 8], "channels": [4, 4], "hidden": 8, "classes": 10,
+            "optimizer": "sgd", "lr": 0.01, "momentum": 0.9},
+}
+CASES = [
+    {"op": "matmul", "shapes": [[16, 16], [16, 16]], "dtype": "bf16"},
+    {"op": "softmax", "shapes": [[8, 64]], "grad": True},
+    {"op": "view", "shapes": [[4]], "overhead": True},
+]
+NAMES = ["matmul/16x16,16x16/bf16", "softmax/8x64/f32", "softmax/8x64/f32/grad"]
+
+
+class Bench(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        for name, what in (("workloads.json", WORKLOADS), ("cases.json", CASES)):
+            with open(self.path(name), "w", encoding="utf-8") as file:
+                json.dump(what, file)
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def read(self, name):
+        with open(self.path(name), encoding="utf-8") as file:
+            return file.read()
+
+    def bench(self, *args, code=0):
+        done = subprocess.run([PROGRAM, "bench", *args], capture_output=True, text=True, timeout=300)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done.stdout if code == 0 else done.stderr
+
+    def test_steps(self):
+        for command in ("train", "infer"):
+            for workload in WORKLOADS:
+                with self.subTest(command=command, workload=workload):
+                    row = json.loads(self.bench(command, "--workload", workload, "--workloads", self.path("workloads.json"), "--threads", "1"))
+                    self.assertEqual(row["batch"], 1 if command == "infer" else WORKLOADS[workload]["batch"])
+                    self.assertTrue(0 < row["min_ms"] <= row["step_ms"])
+                    self.assertGreaterEqual(row["floor_ms"], 0)
+                    self.assertGreater(row["peak_mb"], 0)
+                    self.assertTrue(abs(row["loss"]) < 4)
+        self.assertIn("no workload nothing", self.bench("train", "--workload", "nothing", "--workloads", self.path("workloads.json"), code=1))
+
+    def test_kernels(self):
+        rows = [json.loads(line) for line in self.bench("kernels", "--cases", self.path("cases.json")).splitlines()]
+        self.assertEqual([row["name"] for row in rows], NAMES + ["view/4/f32"])
+        for row in rows:
+            self.assertEqual(set(row), {"name", "us"})
+            self.assertGreater(row["us"], 0)
+
+    def test_op(self):
+        row = json.loads(self.bench("op", "softmax", "--shapes", "8x64", "--arg", "dim=-1", "--dtype", "bf16", "--grad"))
+        self.assertEqual(row["name"], "softmax/8x64/bf16/grad")
+        for field in ("us", "gb_per_s", "gflop_per_s", "ceiling_us", "fraction"):
+            self.assertGreater(row[field], 0, field)
+        self.assertIn("no op named nothing", self.bench("op", "nothing", "--shapes", "4", code=1))
+        self.assertIn("is no shape", self.bench("op", "exp", "--shapes", "4y4", code=1))
+        self.assertIn("is no argument", self.bench("op", "softmax", "--shapes", "4", "--arg", "dim", code=1))
+
+    def test_roofline(self):
+        table = self.bench("roofline", "--cases", self.path("cases.json"), "--json", self.path("r.json"), "--html", self.path("r.html"))
+        found = json.loads(self.read("r.json"))
+        self.assertEqual([row["name"] for row in found["kernels"]], NAMES)  # no ceiling for the time of a call
+        matmul, softmax, both = found["kernels"]
+        self.assertEqual((matmul["flops"], matmul["bytes"]), (2 * 16 ** 3, 3 * 512))
+        self.assertEqual((softmax["bytes"], both["bytes"]), (2 * 2048, 5 * 2048))
+        for row in found["kernels"]:
+            self.assertIn(row["name"], table)
+            self.assertIn(row["bound"], ("compute", "read", "copy", "triad", "write"))
+        for name, value in found["ceilings"].items():
+            self.assertTrue(value is False or value > 0, name)
+        page = self.read("r.html")
+        self.assertEqual(page.count("<circle"), len(NAMES))
+        self.assertEqual(page.count("<polyline"), 3 if found["ceilings"]["bf16_dot"] else 2)
+        self.assertNotRegex(page, r"(src|href)=|\b(nan|inf)\b")
+
+
+if __name__ == "__main__":
+    PROGRAM = os.path.abspath(sys.argv.pop(1))
+    unittest.main(verbosity=1)
