@@ -11,6 +11,12 @@
 namespace weft::rules {
 namespace {
 
+// a^T b. A product packs its left operand across rows, which costs more than to turn the result round: the narrow one
+// is the left one.
+Tensor transposed_product(const Tensor& a, const Tensor& b) {
+  return a.size(1) > b.size(1) ? mm(b.t(), a).t().contiguous() : mm(a.t(), b);
+}
+
 // With the gradients p, q of W_ih x and W_hh h of all steps: gx = p W_ih, gW_ih = p^T x, gW_hh = q^T h, one product
 // each for the whole sequence.
 void fused(Node& n, const Tensor* g, Tensor* gin) {
@@ -32,11 +38,11 @@ void fused(Node& n, const Tensor* g, Tensor* gin) {
   if (n.needs(0)) gin[0] = mm(p, wide(w_ih));
   gin[1] = out[2];
   gin[2] = out[3];
-  if (n.needs(3)) gin[3] = mm(p.t(), wide(x));
-  if (n.needs(4)) gin[4] = mm(q.t(), out[4]);
+  if (n.needs(3)) gin[3] = transposed_product(p, wide(x));
+  if (n.needs(4)) gin[4] = transposed_product(q, out[4]);
   if (n.needs(5)) gin[5] = p.sum({.dim = 0});
   if (n.needs(6)) gin[6] = !gru && n.needs(5) ? gin[5] : q.sum({.dim = 0});
-  if (n.needs(7)) gin[7] = mm(out[6].t(), out[5]);
+  if (n.needs(7)) gin[7] = transposed_product(out[6], out[5]);
 }
 
 // Through the same forward in public ops.
