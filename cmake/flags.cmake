@@ -2,7 +2,8 @@
 # -fwrapv: integer ops wrap, as in PyTorch.
 set(WEFT_NUMERIC_FLAGS -fno-math-errno -fno-trapping-math -ffp-contract=off -fwrapv)
 # Only kernels/ holds loops worth it; -O2 of g++ 12 vectorises nothing.
-set(WEFT_KERNEL_FLAGS -O3 -march=native)
+set(WEFT_ARCH native CACHE STRING "-march of kernels/: native, or a level such as x86-64-v3")
+set(WEFT_KERNEL_FLAGS -O3 -march=${WEFT_ARCH})
 set(WEFT_WARNING_FLAGS -Wall -Wextra -Wpedantic -Wno-unknown-pragmas -Wno-psabi)
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   list(APPEND WEFT_WARNING_FLAGS -Wno-pass-failed)  # loops it cannot vectorise (integer division, fmod) are no mistake
@@ -29,7 +30,7 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
 endif()
 if(WEFT_SANITIZE)
   add_compile_options(-O1 -g1 -fno-omit-frame-pointer)
-  set(WEFT_KERNEL_FLAGS -march=native)
+  set(WEFT_KERNEL_FLAGS -march=${WEFT_ARCH})
 endif()
 
 find_program(CCACHE ccache)

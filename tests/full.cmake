@@ -12,6 +12,7 @@ endfunction()
 
 if(NOT WEFT_SANITIZE)
   weft_part(conformance 5)
+  weft_part(calls 15)
   weft_part(asan 25)
   weft_part(fuzz 8)
   weft_part(tsan 20)

@@ -27,6 +27,13 @@ case $1 in
     for folder in modules optim train checkpoints; do "$weft_build/bin/weft" check "$cases/$folder" || status=1; done
     exit $status
     ;;
+  calls)
+    # Valgrind knows no AVX-512.
+    command -v valgrind >/dev/null || skip "valgrind is not installed"
+    weft_configure "$weft_build/calls" tests -DCMAKE_BUILD_TYPE=Release -DWEFT_ARCH=x86-64-v3
+    weft_make "$weft_build/calls" calls
+    python3 "$weft_root/tests/calls/check_calls.py" "$weft_build/calls/bin/calls"
+    ;;
   asan)
     export UBSAN_OPTIONS=print_stacktrace=1
     other_build asan . -DWEFT_SANITIZE=address

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""check_bench.py PROGRAM: `weft bench` from the outside: the fields that scripts read. It judges no time."""
+"""check_bench.py PROGRAM: `weft bench` and tools/bench_against_torch from the outside: the fields that scripts read. It
+judges no time."""
 import json
 import os
 import subprocess
@@ -85,6 +86,67 @@ class Bench(unittest.TestCase):
         self.assertEqual(page.count("<circle"), len(NAMES))
         self.assertEqual(page.count("<polyline"), 3 if found["ceilings"]["bf16_dot"] else 2)
         self.assertNotRegex(page, r"(src|href)=|\b(nan|inf)\b")
+
+
+AGAINST = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "bench_against_torch")
+# Stand-ins of the peers: fixed figures. LOSS is replaced.
+FAKE_TRAIN = """import json, sys
+infer = "--infer" in sys.argv
+print(json.dumps({"min_ms": 1e3, "peak_mb": 1e6, "loss": 0.0 if infer else LOSS}))
+"""
+FAKE_KERNELS = """import json
+for name in NAMES:
+    print(json.dumps({"name": name, "us": 1e6}))
+"""
+
+
+class AgainstTorch(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.write("env.sh", f"export PATH={self.folder.name}:$PATH\n")
+        os.symlink(sys.executable, os.path.join(self.folder.name, "python"))
+        self.write("workloads.json", json.dumps(WORKLOADS))
+        self.write("kernels.json", json.dumps(CASES))
+        self.write("torch_kernels.py", FAKE_KERNELS.replace("NAMES", repr(NAMES + ["view/4/f32"])))
+
+    def write(self, name, text):
+        with open(os.path.join(self.folder.name, name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def run_it(self, *args, loss=2.4):
+        self.write("torch_train.py", FAKE_TRAIN.replace("LOSS", str(loss)))
+        command = [sys.executable, AGAINST, self.folder.name, "--peers", self.folder.name, "--weft", PROGRAM, *args]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    def test_table(self):
+        path = os.path.join(self.folder.name, "out.json")
+        done = self.run_it("--rounds", "2", "--json", path, "--markdown")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        names = [f"{kind}/{name}" for kind in ("train", "infer") for name in WORKLOADS] + NAMES + ["view/4/f32"]
+        self.assertEqual([row["name"] for row in found["rows"]], names)
+        for row in found["rows"]:
+            self.assertTrue(0 < row["least"] <= row["ratio"] * 1.001 and row["ratio"] <= row["greatest"] * 1.001 < 1, row)
+            self.assertEqual(row["rounds"], 2)
+            self.assertIn(f"| {row['name']} |", done.stdout)
+        self.assertIn("3 kernels: geometric mean 0.00, 0 slower", done.stdout)
+
+    def test_results_first(self):
+        done = self.run_it("--rounds", "1", "--only", "train/mlp", loss=5.5)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("not measured: train/mlp: weft ends at", done.stdout)
+        self.assertEqual(self.run_it("--rounds", "1", "--only", "train/mlp", loss="float('nan')").returncode, 1)
+
+    def test_errors(self):
+        done = self.run_it("--only", "nothing")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("no row matches nothing", done.stderr)
+        os.remove(os.path.join(self.folder.name, "env.sh"))
+        self.assertIn("setup.sh", self.run_it().stderr)
+        os.remove(os.path.join(self.folder.name, "kernels.json"))
+        self.assertIn("--peers", self.run_it().stderr)
 
 
 if __name__ == "__main__":

@@ -123,8 +123,8 @@ void sweep(const Arrays& x, int64_t begin, int64_t end) {
 
 template <Pattern P, bool Stream>
 double sweep_us(const Arrays& x, int64_t n) {
-  const int64_t pieces = 4 * num_threads();
-  const int64_t grain = ((n + pieces - 1) / pieces + kStep - 1) / kStep * kStep;
+  const int64_t even = (n / (4 * num_threads()) + kStep - 1) / kStep * kStep;
+  const int64_t grain = std::clamp<int64_t>(even, kStep, 1 << 16);
   return best_us([&] { parallel_for(n, grain, [&](int64_t begin, int64_t end) { sweep<P, Stream>(x, begin, end); }); });
 }
 
