@@ -23,7 +23,7 @@ struct Format<float> {
   static constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
   static constexpr float kMinNormal = 1.17549435e-38f, kTiny = 5.9604645e-8f;
   static constexpr float kLn2Hi = 0.693147182f, kLn2Lo = -1.90465421e-9f;
-  static constexpr float kExpLow = -104.0f, kExpHigh = 90.0f;  // below: 0; above: infinite, also after a factor 1/2
+  static constexpr float kExpLimit = 104.0f;  // beyond: 0 and infinite, also after a factor 1/2
   static constexpr float kTanhHigh = 10.0f, kExpm1Low = -18.0f, kExpm1High = 88.73f;
 };
 template <>
@@ -31,23 +31,39 @@ struct Format<double> {
   static constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double kMinNormal = 2.2250738585072014e-308, kTiny = 1.1102230246251565e-16;
   static constexpr double kLn2Hi = 0.69314718055994529, kLn2Lo = 2.3190468138462996e-17;
-  static constexpr double kExpLow = -746.0, kExpHigh = 711.0;
+  static constexpr double kExpLimit = 746.0;
   static constexpr double kTanhHigh = 20.0, kExpm1Low = -38.0, kExpm1High = 709.79;
 };
 
-// 2^k for an integral k of a normal result.
-WEFT_FN float power_of_two(float k) { return float_of_bits((bits(k + Format<float>::kMagic) + 127u) << 23); }
-WEFT_FN double power_of_two(double k) { return double_of_bits((bits(k + Format<double>::kMagic) + 1023u) << 52); }
-// The nearest integer, |x| < 2^22 (2^51).
+// 2^k of t = k + kMagic, for a normal result.
+WEFT_FN float power_of_two(float t) { return float_of_bits((bits(t) + 127u) << 23); }
+WEFT_FN double power_of_two(double t) { return double_of_bits((bits(t) + 1023u) << 52); }
+// The nearest integer plus kMagic, |x| < 2^22 (2^51).
 template <class T>
 WEFT_FN T nearest(T x) {
-  return (x + Format<T>::kMagic) - Format<T>::kMagic;
+  return x + Format<T>::kMagic;
 }
-// p 2^k; two factors, so that overflow and denormals round once.
-template <class T>
-WEFT_FN T scale(T p, T k) {
-  T half = nearest(k * T(0.5));
-  return p * power_of_two(half) * power_of_two(k - half);
+// p 2^k, t = k + kMagic, |k| < 2^8 (2^11); two factors, so that overflow and denormals round once.
+WEFT_FN float scale(float p, float t) {
+  i32 k = i32(bits(t) << 23), half = (k >> 1) & i32(0xff800000u);
+  return p * float_of_bits(u32(half) + 0x3f800000u) * float_of_bits(u32(k) - u32(half) + 0x3f800000u);
+}
+WEFT_FN double scale(double p, double t) {
+  i64 k = i64(bits(t) << 52), half = (k >> 1) & i64(0xfff0000000000000ULL);
+  constexpr u64 kOne = 0x3ff0000000000000ULL;
+  return p * double_of_bits(u64(half) + kOne) * double_of_bits(u64(k) - u64(half) + kOne);
+}
+// x between -high and high; NaN passes: as an integer it would be the largest magnitude, so the largest number is moved
+// to the end of the signed integers, and NaN beyond. Minima of integers cost less than selects in a vector loop.
+WEFT_FN float limit(float x, float high) {
+  constexpr u32 kShift = 0x007fffffu;
+  i32 a = i32((bits(x) & 0x7fffffffu) + kShift), b = i32(bits(high) + kShift);
+  return float_of_bits((u32(a < b ? a : b) - kShift) | (bits(x) & 0x80000000u));
+}
+WEFT_FN double limit(double x, double high) {
+  constexpr u64 kShift = 0x000fffffffffffffULL;
+  i64 a = i64((bits(x) & 0x7fffffffffffffffULL) + kShift), b = i64(bits(high) + kShift);
+  return double_of_bits((u64(a < b ? a : b) - kShift) | (bits(x) & 0x8000000000000000ULL));
 }
 
 // (exp(r) - 1 - r) / r^2 for |r| <= ln(2) / 2.
@@ -70,44 +86,51 @@ WEFT_FN double exp2_tail(double r) {
               1.0177656386662501e-07, 7.0756126994533533e-09, 4.5192650688454512e-10);
 }
 
-// k and exp(r) - 1 with x = k ln(2) + r, for x within the range of exp.
+// exp(x) as 2^k (1 + p): returns p; t is k + kMagic.
 template <class T>
-WEFT_FN T exp_reduced(T x, T low, T& k) {
-  k = fma(x, T(1.4426950408889634074), Format<T>::kMagic) - Format<T>::kMagic;
+WEFT_FN T exp_reduced(T x, T& t, T low) {
+  t = fma(x, T(1.4426950408889634074), Format<T>::kMagic);
+  T k = t - Format<T>::kMagic;
   T r = fma(-k, Format<T>::kLn2Lo, fma(-k, Format<T>::kLn2Hi, x)) + low;
   return fma(r * r, exp_tail(r), r);
 }
-// exp(x + low) 2^shift; |low| < 1e-3. NaN passes the bounds.
 template <class T>
-WEFT_FN T exp_shifted(T x, T low, T shift) {
-  x = where(x < Format<T>::kExpLow, Format<T>::kExpLow, x);
-  x = where(x > Format<T>::kExpHigh, Format<T>::kExpHigh, x);
-  T k;
-  T p = exp_reduced(x, low, k);
-  return scale(T(1) + p, k + shift);
+WEFT_FN T exp_reduced(T x, T& t) {
+  return exp_reduced(x, t, T(-0.0));  // adding it changes nothing and is left out
 }
-WEFT_FN float exp(float x) { return exp_shifted(x, 0.0f, 0.0f); }
-WEFT_FN double exp(double x) { return exp_shifted(x, 0.0, 0.0); }
+template <class T>
+WEFT_FN T exp_text(T x) {
+  T t;
+  T p = exp_reduced(limit(x, Format<T>::kExpLimit), t);
+  return scale(T(1) + p, t);
+}
+WEFT_FN float exp(float x) { return exp_text(x); }
+WEFT_FN double exp(double x) { return exp_text(x); }
+// exp(x + low) 2^shift; |low| < 1e-3.
+WEFT_FN double exp_shifted(double x, double low, double shift) {
+  double t;
+  double p = exp_reduced(limit(x, Format<double>::kExpLimit), t, low);
+  return scale(1.0 + p, t + shift);
+}
 
 template <class T>
-WEFT_FN T exp2_text(T x, T low, T high) {
-  x = where(x < low, low, x);
-  x = where(x > high, high, x);
-  T k = nearest(x);
-  T r = x - k;
-  return scale(fma(r, exp2_tail(r), T(1)), k);
+WEFT_FN T exp2_text(T x, T high) {
+  x = limit(x, high);
+  T t = nearest(x);
+  T r = x - (t - Format<T>::kMagic);
+  return scale(fma(r, exp2_tail(r), T(1)), t);
 }
-WEFT_FN float exp2(float x) { return exp2_text(x, -151.0f, 129.0f); }
-WEFT_FN double exp2(double x) { return exp2_text(x, -1076.0, 1025.0); }
+WEFT_FN float exp2(float x) { return exp2_text(x, 151.0f); }
+WEFT_FN double exp2(double x) { return exp2_text(x, 1076.0); }
 
 // 2 (2^(k-1) p + (2^(k-1) - 1/2)): half the scale, so that the largest k does not overflow too early.
 template <class T>
 WEFT_FN T expm1_text(T x) {
-  T z = where(x < Format<T>::kExpm1Low, Format<T>::kExpm1Low, x);
-  z = where(z > Format<T>::kExpm1High, Format<T>::kExpm1High, z);
-  T k;
-  T p = exp_reduced(z, T(0), k);
-  T half = power_of_two(k - T(1));
+  T z = limit(x, Format<T>::kExpm1High);
+  z = where(z < Format<T>::kExpm1Low, Format<T>::kExpm1Low, z);
+  T t;
+  T p = exp_reduced(z, t);
+  T half = power_of_two(t - T(1));
   T y = T(2) * fma(half, p, half - T(0.5));
   return where(abs(x) < Format<T>::kTiny, x, where(x > Format<T>::kExpm1High, T(kInf), y));
 }
@@ -117,11 +140,10 @@ WEFT_FN double expm1(double x) { return expm1_text(x); }
 // t / (t + 2), t = exp(2 |x|) - 1.
 template <class T>
 WEFT_FN T tanh_text(T x) {
-  T a = abs(x);
-  a = where(a > Format<T>::kTanhHigh, Format<T>::kTanhHigh, a);
-  T k;
-  T p = exp_reduced(a + a, T(0), k);
-  T s = power_of_two(k);
+  T a = limit(abs(x), Format<T>::kTanhHigh);
+  T t;
+  T p = exp_reduced(a + a, t);
+  T s = power_of_two(t);
   return copysign(fma(s, p, s - T(1)) / fma(s, p, s + T(1)), x);
 }
 WEFT_FN float tanh(float x) { return tanh_text(x); }

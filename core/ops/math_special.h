@@ -5,19 +5,19 @@
 // The error function and powers.
 namespace weft::math {
 
-// x + x p(x^2) below 1; above, 1 - erfc(x).
+// x + x p(x^2) below 1; above, 1 - 1 / q(x - 1)^8, which rounds to 1 for large x.
 WEFT_FN float erf(float x) {
   float a = abs(x);
-  float z = where(a < 1.0f, x * x, 1.0f);
   float small = fma(a,
-                    poly(z, 0.128379166f, -0.37612626f, 0.112835787f, -0.0268533472f, 0.00518716453f, -0.000799788337f,
-                         7.8070414e-05f),
+                    poly(x * x, 0.128379166f, -0.376126271f, 0.112836002f, -0.0268544445f, 0.00518953516f,
+                         -0.000802083964f, 7.88911406e-05f),
                     a);
-  // log(erfc(a)) by u = a - 1, up to where erf rounds to 1.
-  float u = where(a > 3.95f, 2.95f, a - 1.0f);
-  float log_erfc = poly(u, -1.84960556f, -2.63896537f, -0.84313184f, -0.0413967408f, 0.0095153302f, -0.00123358413f,
-                        -0.000219805195f, 9.81892154e-05f);
-  return copysign(where(a < 1.0f, small, 1.0f - exp(log_erfc)), x);
+  float q = poly(a - 1.0f, 1.26011209f, 0.415675912f, 0.201329192f, 0.0581177707f, 0.0146870382f, 0.00519178769f,
+                 -0.000216914863f, 0.000547894093f);
+  q *= q;
+  q *= q;
+  q *= q;
+  return copysign(where(a < 1.0f, small, 1.0f - 1.0f / q), x);
 }
 
 // exp(-x^2) p(t) / (1 + 2 x), t = (x - 4) / (x + 4), for x >= 0; the rounding error of x^2 is put back.
