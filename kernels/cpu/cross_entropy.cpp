@@ -99,7 +99,7 @@ void forward(const OpCall& c) {
   } else {
     each_row<T>(shape, in, Tensor(), [&](const T* const* x_rows, T* e, int64_t n, int64_t row) {
       const T* x = x_rows[0];
-      const T m = a.logits ? reduce_row<reduction::Max<T>>(x, n) : T(0);
+      const T m = a.logits ? largest_number(x, n) : T(0);
       largest[row] = m;
       log_sum[row] = !a.logits ? T(0) : math::log(reduce_row_by<Sum<T>, T>(n, [=](int64_t first, int64_t count) {
         WEFT_VECTOR_LOOP

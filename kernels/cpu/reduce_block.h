@@ -54,4 +54,23 @@ Acc reduce_row(const Acc* p, int64_t n) {
   return reduce_row_by<Combine, Acc>(n, [p](int64_t first, int64_t) { return p + first; });
 }
 
+/// The largest of a row of numbers. NaN is left out (a row of nothing else gives -inf): for sums of exp(x - largest),
+/// which bring it back.
+template <class T>
+T largest_number(const T* x, int64_t n) {
+  constexpr int kParts = 8, kStep = kParts * kLanes<T>;
+  Vec<T> lane[kParts];
+  for (Vec<T>& v : lane) v = splat<T>(reduction::lowest(T(0)));
+  int64_t i = 0;
+  for (; i + kStep <= n; i += kStep)
+    for (int k = 0; k < kParts; ++k) lane[k] = larger<T>(load(x + i + k * kLanes<T>), lane[k]);
+  for (; i + kLanes<T> <= n; i += kLanes<T>) lane[0] = larger<T>(load(x + i), lane[0]);
+  for (int half = kParts / 2; half > 0; half /= 2)
+    for (int k = 0; k < half; ++k) lane[k] = larger<T>(lane[k], lane[k + half]);
+  T largest = reduction::lowest(T(0));
+  for (int j = 0; j < kLanes<T>; ++j) largest = lane[0][j] > largest ? lane[0][j] : largest;
+  for (; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  return largest;
+}
+
 }  // namespace weft::cpu

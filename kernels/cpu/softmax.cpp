@@ -10,13 +10,12 @@ namespace {
 
 template <class T>
 using Sum = reduction::Sum<T>;
-template <class T>
-using Max = reduction::Max<T>;
 
 // The bits of core/ops/softmax_row.h. Sums run block by block over what was just written.
 template <class T>
 void softmax_row(const T* x, T* y, int64_t n) {
-  const T largest = reduce_row<Max<T>>(x, n);
+  const T largest = largest_number(x, n);
+  prefetch(x + n, n * static_cast<int64_t>(sizeof(T)));  // the next row, while this one computes
   const T sum = reduce_row_by<Sum<T>, T>(n, [=](int64_t first, int64_t count) {
     WEFT_VECTOR_LOOP
     for (int64_t i = first; i < first + count; ++i) y[i] = math::exp(x[i] - largest);
@@ -28,7 +27,7 @@ void softmax_row(const T* x, T* y, int64_t n) {
 // x - m - log(sum exp(x - m)), m = max x
 template <class T>
 void log_softmax_row(const T* x, T* y, int64_t n) {
-  const T largest = reduce_row<Max<T>>(x, n);
+  const T largest = largest_number(x, n);
   const T log_sum = math::log(reduce_row_by<Sum<T>, T>(n, [=](int64_t first, int64_t count) {
     WEFT_VECTOR_LOOP
     for (int64_t i = 0; i < count; ++i) y[i] = math::exp(x[first + i] - largest);

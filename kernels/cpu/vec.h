@@ -77,6 +77,24 @@ inline Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
   return a * b + c;
 }
 
+/// The larger of each lane; b where the two compare unordered or equal.
+template <class T>
+inline Vec<T> larger(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm512_max_ps((__m512)a, (__m512)b);
+  if constexpr (std::is_same_v<T, double>) return (Vec<T>)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif defined(__FMA__)
+  if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm256_max_ps((__m256)a, (__m256)b);
+  if constexpr (std::is_same_v<T, double>) return (Vec<T>)_mm256_max_pd((__m256d)a, (__m256d)b);
+#endif
+  return a > b ? a : b;
+}
+
+/// Asks for memory that will be read soon.
+inline void prefetch(const void* p, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(p) + i);
+}
+
 namespace detail {
 template <class T, int kStep, bool kOdd, size_t... I>
 inline Vec<T> interleave(Vec<T> a, Vec<T> b, std::index_sequence<I...>) {
