@@ -28,13 +28,18 @@ struct Lines {
     }
     return StridedLoop<3>(shape, 3, sizes, at);
   }
+  // Offsets of the first index, of its line of x and of the first y, and the steps to the next ones.
+  struct Run {
+    int64_t i, x, y, count, di, dx, dy;
+  };
+
   Lines(const Tensor& index, const Tensor& x, const Tensor& y, int dim)
       : other(without(index, x, y, dim)),
         n(index.sizes()[dim]),
         extent(x.sizes()[dim]),
         step{index.strides()[dim], x.strides()[dim], y.strides()[dim]} {}
 
-  // f(i, x, y) with the offsets of an index and y, and of the start of the line of x; along each line in rising order.
+  // f(run) for runs of neighbours, in rising order along each line.
   template <class F>
   void run(F&& f) const {
     const int last = other.sizes.size() - 1;
@@ -55,12 +60,10 @@ struct Lines {
                      }
                      if (across) {
                        for (int64_t k = 0; k < n; ++k)
-                         for (int64_t c = 0; c < count; ++c)
-                           f(i + k * step[0] + c * w0, x + c * w1, y + k * step[2] + c * w2);
+                         f(Run{i + k * step[0], x, y + k * step[2], count, w0, w1, w2});
                      } else {
                        for (int64_t c = 0; c < count; ++c)
-                         for (int64_t k = 0; k < n; ++k)
-                           f(i + c * w0 + k * step[0], x + c * w1, y + c * w2 + k * step[2]);
+                         f(Run{i + c * w0, x + c * w1, y + c * w2, n, step[0], 0, step[2]});
                      }
                    }
                  });
@@ -72,6 +75,13 @@ struct Checked {
   int64_t extent;
   const char* op;
   int dim;
+  // All of n neighbours at once.
+  void check(int64_t from, int64_t n) const {
+    unsigned wrong = 0;
+    for (int64_t i = from; i < from + n; ++i) wrong |= static_cast<uint64_t>(at[i]) >= static_cast<uint64_t>(extent);
+    if (wrong)
+      for (int64_t i = from; i < from + n; ++i) (*this)[i];
+  }
   int64_t operator[](int64_t i) const {
     int64_t v = at[i];
     WEFT_CHECK_INDEX(static_cast<uint64_t>(v) < static_cast<uint64_t>(extent),
@@ -95,7 +105,19 @@ void gather(const OpCall& c) {
     T* y = static_cast<T*>(c.out[0].data_ptr());
     const int64_t step = lines.step[1];
     Checked at{index.data<int64_t>(), lines.extent, "gather", dim};
-    lines.run([=](int64_t i, int64_t xo, int64_t yo) { y[yo] = x[xo + at[i] * step]; });
+    lines.run([=](const Lines::Run& r) {
+      if (r.di == 1 && r.dy == 1 && r.dx == 0 && step == 1) {
+        constexpr int64_t kBlock = 512;
+        for (int64_t k0 = 0; k0 < r.count; k0 += kBlock) {
+          const int64_t n = std::min(kBlock, r.count - k0);
+          at.check(r.i + k0, n);
+          const int64_t* from = at.at + r.i + k0;
+          for (int64_t k = 0; k < n; ++k) y[r.y + k0 + k] = x[r.x + from[k]];
+        }
+        return;
+      }
+      for (int64_t k = 0; k < r.count; ++k) y[r.y + k * r.dy] = x[r.x + k * r.dx + at[r.i + k * r.di] * step];
+    });
   });
 }
 
@@ -109,9 +131,11 @@ void scatter(const OpCall& c) {
     const T* y = static_cast<const T*>(c.in[2].data_ptr());
     const int64_t step = lines.step[1];
     Checked at{index.data<int64_t>(), lines.extent, c.op.name, a.dim};
-    lines.run([=](int64_t i, int64_t xo, int64_t yo) {
-      T& place = x[xo + at[i] * step];
-      place = combine(place, y[yo]);
+    lines.run([=](const Lines::Run& r) {
+      for (int64_t k = 0; k < r.count; ++k) {
+        T& place = x[r.x + k * r.dx + at[r.i + k * r.di] * step];
+        place = combine(place, y[r.y + k * r.dy]);
+      }
     });
   };
   switch (a.mode) {

@@ -171,7 +171,7 @@ void put_rows(const Geometry& g, T* x, const T* y, F f) {
       for (int64_t r = begin; r < end; ++r) whole(r);
     });
   } else if (g.inner >= 2 * kColumns) {
-    const int64_t width = std::max(kColumns, (g.inner / (2 * num_threads()) + 15) / 16 * 16),
+    const int64_t width = std::max(kColumns, (g.inner / num_threads() + 15) / 16 * 16),
                   cuts = (g.inner + width - 1) / width;
     parallel_for(g.rows * cuts, 1, [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p)

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/parallel.h"
+#include "core/reduction_order.h"
 #include "kernels/cpu/element.h"
 #include "kernels/cpu/strided.h"
 
@@ -58,7 +59,46 @@ void radix_sort(std::vector<E>& v, std::vector<E>& other, int passes) {
   }
 }
 
+// The k least of a line, sorted, in its front. Lane j holds the least of elements j, j + 64, ...: the k-th least lane
+// bounds what can be among the k least of the line, and little else stays below it.
+constexpr int64_t kFewest = 32, kBins = 64;
+template <class E>
+void least(std::vector<E>& line, std::vector<E>& candidates, int64_t k) {
+  const int64_t n = static_cast<int64_t>(line.size()), whole = n / kBins * kBins;
+  if (n < 4 * kBins) return std::partial_sort(line.begin(), line.begin() + k, line.end());
+  const E* p = line.data();
+  E bin[kBins];
+  for (int64_t j = 0; j < kBins; ++j) bin[j] = p[j];
+  for (int64_t i = kBins; i < whole; i += kBins)
+    for (int64_t j = 0; j < kBins; ++j) bin[j] = p[i + j] < bin[j] ? p[i + j] : bin[j];
+  std::nth_element(bin, bin + (k - 1), bin + kBins);
+  const E bound = bin[k - 1];
+  candidates.clear();
+  constexpr int64_t kBlock = 32;
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const int64_t end = std::min(n, i + kBlock);
+    unsigned any = 0;
+    for (int64_t j = i; j < end; ++j) any |= !(bound < p[j]);
+    if (!any) continue;
+    for (int64_t j = i; j < end; ++j)
+      if (!(bound < p[j])) candidates.push_back(p[j]);
+  }
+  std::partial_sort_copy(candidates.begin(), candidates.end(), line.begin(), line.begin() + k);
+}
+
 constexpr size_t kRadixFrom = 256;
+
+template <class T, class Stride, class Key, class E>
+void pack(const T* p, Stride stride, Key flip, E* line, int64_t n) {
+  WEFT_VECTOR_LOOP
+  for (int64_t i = 0; i < n; ++i) {
+    const Key key = key_of(p[i * stride]) ^ flip;
+    if constexpr (sizeof(Key) == 4)
+      line[i] = static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(i);
+    else
+      line[i] = {key, i};
+  }
+}
 
 template <class T>
 void sort_lines(const OpCall& c) {
@@ -92,16 +132,13 @@ void sort_lines(const OpCall& c) {
         for (int j = 0; j < 3; ++j) o[j] += i * loop.strides[j][d];
       }
       const Key flip = a.descending ? ~Key(0) : Key(0);
-      for (int64_t i = 0; i < n; ++i) {
-        Key key = key_of(from[o[1] + i * step[1]]) ^ flip;
-        if constexpr (sizeof(Key) == 4)
-          line[static_cast<size_t>(i)] = static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(i);
-        else
-          line[static_cast<size_t>(i)] = {key, i};
-      }
+      if (step[1] == 1)
+        pack(from + o[1], std::integral_constant<int64_t, 1>{}, flip, line.data(), n);
+      else
+        pack(from + o[1], step[1], flip, line.data(), n);
       if (k < n) {
-        if (k > 0 && k <= 16)
-          std::partial_sort(line.begin(), line.begin() + k, line.end());
+        if (k > 0 && k <= kFewest)
+          least(line, other, k);
         else if (k > 0) {
           std::nth_element(line.begin(), line.begin() + (k - 1), line.end());
           std::sort(line.begin(), line.begin() + k);
