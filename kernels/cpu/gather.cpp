@@ -59,8 +59,7 @@ struct Lines {
                        i += k * other.strides[0][d], x += k * other.strides[1][d], y += k * other.strides[2][d];
                      }
                      if (across) {
-                       for (int64_t k = 0; k < n; ++k)
-                         f(Run{i + k * step[0], x, y + k * step[2], count, w0, w1, w2});
+                       for (int64_t k = 0; k < n; ++k) f(Run{i + k * step[0], x, y + k * step[2], count, w0, w1, w2});
                      } else {
                        for (int64_t c = 0; c < count; ++c)
                          f(Run{i + c * w0, x + c * w1, y + c * w2, n, step[0], 0, step[2]});
