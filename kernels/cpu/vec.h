@@ -80,9 +80,9 @@ inline Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
 /// The larger of each lane; b where the two compare unordered or equal.
 template <class T>
 inline Vec<T> larger(Vec<T> a, Vec<T> b) {
-#if defined(__AVX512F__)
-  if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm512_max_ps((__m512)a, (__m512)b);
-  if constexpr (std::is_same_v<T, double>) return (Vec<T>)_mm512_max_pd((__m512d)a, (__m512d)b);
+#if defined(__AVX512F__)  // Under a full mask: GCC 12 warns of the undefined lanes in _mm512_max_ps.
+  if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm512_maskz_max_ps(0xFFFF, (__m512)a, (__m512)b);
+  if constexpr (std::is_same_v<T, double>) return (Vec<T>)_mm512_maskz_max_pd(0xFF, (__m512d)a, (__m512d)b);
 #elif defined(__FMA__)
   if constexpr (std::is_same_v<T, float>) return (Vec<T>)_mm256_max_ps((__m256)a, (__m256)b);
   if constexpr (std::is_same_v<T, double>) return (Vec<T>)_mm256_max_pd((__m256d)a, (__m256d)b);
