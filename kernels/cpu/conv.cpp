@@ -95,14 +95,33 @@ void correlate(const Correlation& r, const void* x, const void* w, const void* b
   }
 }
 
+namespace {
+// A convolution of one position sees no neighbours: rows that follow each other in x and in y become one, long enough
+// to fill tiles and short enough to be shared between threads.
+Conv with_long_rows(const Conv& given) {
+  Conv c = given;
+  const int64_t height = c.x_size[1], width = c.x_size[2];
+  for (int d = 0; d < 3; ++d)
+    if (c.kernel[d] != 1 || c.stride[d] != 1 || c.padding[d] != 0 || c.x_size[d] != c.y_size[d]) return c;
+  if (c.x_strides[3] != width * c.x_strides[4] || c.y_strides[3] != width * c.y_strides[4]) return c;
+  int64_t rows = 1;
+  while (rows < height && (height % rows != 0 || rows * width < 64)) ++rows;
+  c.x_size[1] = c.y_size[1] = height / rows;
+  c.x_size[2] = c.y_size[2] = rows * width;
+  c.x_strides[3] *= rows, c.y_strides[3] *= rows;
+  return c;
+}
+}  // namespace
 }  // namespace conv
 
-void conv_forward(const Conv& c, const void* x, const void* w, const void* bias, void* y) {
+void conv_forward(const Conv& given, const void* x, const void* w, const void* bias, void* y) {
+  const Conv c = conv::with_long_rows(given);
   conv::correlate({c, false, c.cin / c.groups, c.cout / c.groups, c.x_size, c.y_size, c.x_strides, c.y_strides}, x, w,
                   bias, y);
 }
 
-void conv_data_gradient(const Conv& c, const void* dy, const void* w, const void* bias, void* dx) {
+void conv_data_gradient(const Conv& given, const void* dy, const void* w, const void* bias, void* dx) {
+  const Conv c = conv::with_long_rows(given);
   conv::correlate({c, true, c.cout / c.groups, c.cin / c.groups, c.y_size, c.x_size, c.y_strides, c.x_strides}, dy, w,
                   bias, dx);
 }

@@ -110,11 +110,14 @@ class Correlator {
       : r_(r), c_(r.c), x_(x), y_(y), positions_(c_.kernel[0] * c_.kernel[1] * c_.kernel[2]) {
     const bool side_by_side = r.cin % kLanes<T> == 0;
     columns_ = plan_columns(r, side_by_side ? kLanes<T> : 1);
-    channels_ = {r.cin / columns_.rows.block, columns_.rows.pitch()};
+    planes_ = suits_planes(side_by_side);
+    if (planes_) columns_ = plan_columns(r, 1);
+    in_place_ = reads_in_place();
+    channels_ = {r.cin / columns_.rows.block, in_place_ ? r.in_strides[1] : columns_.rows.pitch()};
     // Wide rows of three neighbouring taps fill the registers with one vector of channels; others need two.
     bool wide = true;
     for (const ColumnPhase& p : columns_.phases) wide = wide && p.run == 3 && p.count >= 12;
-    blocks_ = lane_blocks<T>(r.cout, wide ? 1 : 2);
+    blocks_ = lane_blocks<T>(r.cout, wide && !planes_ ? 1 : 2);
     const int64_t lanes = padded_lanes<T>(r.cout) * c_.groups;
     T* memory = scratch<T>(Scratch::weights, lanes * (positions_ * r.cin + 1));
     weights_ = memory;
@@ -162,6 +165,19 @@ class Correlator {
     std::vector<std::pair<const T*, int64_t>> lines;  // packed input row, kernel row * kernel width
   };
 
+  // Whether lanes are pixels instead of output channels: rows of contiguous pixels on both sides that fill vectors, and
+  // no gain from channels side by side (few channels, or one position, for which nothing is packed).
+  bool suits_planes(bool side_by_side) const {
+    constexpr int n = kLanes<T>;
+    const int64_t pixels = r_.out_size[2], vectors = (pixels + n - 1) / n;
+    return std::is_same_v<T, S> && r_.in_strides[4] == 1 && r_.out_strides[4] == 1 && columns_.step == 1 &&
+           (positions_ == 1 || !side_by_side) && 4 * pixels >= 3 * n * vectors;
+  }
+  // Whether the tiles can read an input row where it lies.
+  bool reads_in_place() const {
+    return planes_ && columns_.rows.first == 0 && columns_.rows.step == 1 && columns_.rows.width <= r_.in_size[2];
+  }
+
   void plan_strips() {
     const int64_t row_bytes = std::max<int64_t>(1, columns_.rows.elements() * sizeof(T));
     const int64_t step = r_.transposed ? 1 : c_.stride[1];
@@ -190,6 +206,15 @@ class Correlator {
       const int64_t lanes = b.vectors * kLanes<T>, used = std::min(lanes, r_.cout - b.begin);
       S* y = y_ + s.image * r_.out_strides[0] + (s.group * r_.cout + b.begin) * r_.out_strides[1] +
              s.depth * r_.out_strides[2];
+      if constexpr (std::is_same_v<T, S>) {
+        if (planes_) {
+          for (int64_t o = s.begin; o < s.end; ++o) {
+            find_lines(s, o, rows);
+            row_of_planes(s, b, used, y + o * r_.out_strides[3]);
+          }
+          continue;
+        }
+      }
       const bool direct = std::is_same_v<T, S> && r_.out_strides[1] == 1 && used == lanes;
       T* staging =
           direct ? nullptr : scratch<T>(Scratch::staging, (whole ? s.end - s.begin : 1) * r_.out_size[2] * lanes);
@@ -222,38 +247,67 @@ class Correlator {
       for (int64_t kh = 0; kh < c_.kernel[1]; ++kh) {
         const int64_t i = source(r_, 1, o, kh);
         if (i < 0) continue;
+        const int64_t position = (kd * c_.kernel[1] + kh) * c_.kernel[2];
+        const S* from = x_ + s.image * r_.in_strides[0] + s.group * r_.cin * r_.in_strides[1] +
+                        plane * r_.in_strides[2] + i * r_.in_strides[3];
+        if constexpr (std::is_same_v<T, S>) {
+          if (in_place_) {
+            s.lines.push_back({from, position});
+            continue;
+          }
+        }
         const int64_t slot = kd * s.slots + i - s.first_row;
         T* line = rows + slot * columns_.rows.elements();
         if (!s.packed[slot]) {
           s.packed[slot] = 1;
-          const int64_t* st = r_.in_strides;
-          pack_row<T, S>(columns_.rows, x_ + s.image * st[0] + s.group * r_.cin * st[1] + plane * st[2] + i * st[3],
-                         st[1], st[4], line);
+          pack_row<T, S>(columns_.rows, from, r_.in_strides[1], r_.in_strides[4], line);
         }
-        s.lines.push_back({line, (kd * c_.kernel[1] + kh) * c_.kernel[2]});
+        s.lines.push_back({line, position});
+      }
+    }
+  }
+
+  int64_t first_lane(const Strip& s, const LaneBlock& b) const { return s.group * padded_lanes<T>(r_.cout) + b.begin; }
+
+  // The taps of a phase of the row whose lines are known; returns the weights from one of a run to the next.
+  int64_t find_taps(Strip& s, const LaneBlock& b, const ColumnPhase& phase) const {
+    const int64_t lanes = b.vectors * kLanes<T>;
+    const T* weights = weights_ + first_lane(s, b) * positions_ * r_.cin;
+    s.taps.clear();
+    for (const auto& [line, position] : s.lines)
+      for (size_t t = 0; t < phase.taps.size(); t += phase.run)
+        s.taps.push_back(
+            {line + phase.taps[t].offset, weights + (position + phase.taps[t].kernel_column) * r_.cin * lanes});
+    return phase.run > 1 ? (phase.taps[1].kernel_column - phase.taps[0].kernel_column) * r_.cin * lanes : 0;
+  }
+
+  // One output row of `used` channels of one lane block, lanes along the row.
+  void row_of_planes(Strip& s, const LaneBlock& b, int64_t used, T* y) const {
+    constexpr int n = kLanes<T>;
+    const ColumnPhase& phase = columns_.phases[0];
+    const int64_t w_step = find_taps(s, b, phase);
+    const Planes<T> p{s.taps.data(), int64_t(s.taps.size()), r_.cin, channels_.pitch, b.vectors * n, phase.run, w_step};
+    const T* bias = bias_ + first_lane(s, b);
+    for (int64_t pixel = 0; pixel < phase.count; pixel += 2 * n) {
+      const int64_t left = std::min<int64_t>(phase.count - pixel, 2 * n);
+      int count = 0;
+      for (int64_t q = 0; q < used; q += count) {
+        const PlaneFn<T> fn = left > n ? plane_tile_for<T, 2>(used - q, count) : plane_tile_for<T, 1>(used - q, count);
+        fn(p, pixel, q, bias + q, y + q * r_.out_strides[1] + pixel, r_.out_strides[1], left > n ? left - n : left);
       }
     }
   }
 
   // One output row of one lane block, pixels y_pitch apart.
   void row(Strip& s, const LaneBlock& b, T* y, int64_t y_pitch) const {
-    const int64_t lanes = b.vectors * kLanes<T>;
-    const int64_t first_lane = s.group * padded_lanes<T>(r_.cout) + b.begin;
-    const T* weights = weights_ + first_lane * positions_ * r_.cin;
     for (size_t f = 0; f < columns_.phases.size(); ++f) {
       const ColumnPhase& phase = columns_.phases[f];
-      s.taps.clear();
-      for (const auto& [line, position] : s.lines)
-        for (size_t t = 0; t < phase.taps.size(); t += phase.run)
-          s.taps.push_back(
-              {line + phase.taps[t].offset, weights + (position + phase.taps[t].kernel_column) * r_.cin * lanes});
-      const int64_t w_step =
-          phase.run > 1 ? (phase.taps[1].kernel_column - phase.taps[0].kernel_column) * r_.cin * lanes : 0;
+      const int64_t w_step = find_taps(s, b, phase);
       int64_t done = 0;
       for (const int width : cuts_[b.vectors - 1][f]) {
         tile_fn(width, b.vectors, phase.run)(
-            s.taps.data(), int64_t(s.taps.size()), done * columns_.rows.block, channels_, w_step, bias_ + first_lane,
-            y + (phase.start + done * columns_.step) * y_pitch, columns_.step * y_pitch);
+            s.taps.data(), int64_t(s.taps.size()), done * columns_.rows.block, channels_, w_step,
+            bias_ + first_lane(s, b), y + (phase.start + done * columns_.step) * y_pitch, columns_.step * y_pitch);
         done += width;
       }
     }
@@ -279,6 +333,7 @@ class Correlator {
   const T* weights_ = nullptr;
   const T* bias_ = nullptr;
   Columns columns_;
+  bool planes_ = false, in_place_ = false;
   Channels channels_{};
   std::vector<std::vector<int>> cuts_[2];  // [vectors - 1][phase]
   int64_t strip_rows_ = 1;

@@ -94,6 +94,66 @@ TileFn<T> tile_for(int width) {
   }
 }
 
+/// What a tile of planes reads: `channels` rows of pixels, `pitch` apart; weights [channel][lanes]. A tap stands for
+/// `run` neighbouring ones, a pixel and w_step weights apart.
+template <class T>
+struct Planes {
+  const Tap<T>* taps;
+  int64_t n_taps, channels, pitch, lanes;
+  int run;
+  int64_t w_step;
+};
+
+template <class T>
+using PlaneFn = void (*)(const Planes<T>& p, int64_t x_offset, int64_t w_offset, const T* bias, T* y, int64_t y_channel,
+                         int64_t last);
+
+/// The tile for outputs of contiguous pixels: Q output channels x NV vectors of pixels, of the last vector `last`
+/// lanes. The sums are those of tile(), in the same order.
+template <class T, int Q, int NV>
+void plane_tile(const Planes<T>& p, int64_t x_offset, int64_t w_offset, const T* bias, T* y, int64_t y_channel,
+                int64_t last) {
+  constexpr int n = kLanes<T>;
+  Vec<T> sum[Q][NV];
+#pragma GCC unroll 16
+  for (int q = 0; q < Q; ++q)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) sum[q][v] = splat(bias[q]);
+  for (int64_t t = 0; t < p.n_taps; ++t) {
+    const T* x = p.taps[t].x + x_offset;
+    const T* w = p.taps[t].w + w_offset;
+    for (int64_t c = 0; c < p.channels; ++c, x += p.pitch, w += p.lanes)
+      for (int k = 0; k < p.run; ++k) {
+        Vec<T> value[NV];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV - 1; ++v) value[v] = load(x + k + v * n);
+        value[NV - 1] = load_first(x + k + (NV - 1) * n, last);
+#pragma GCC unroll 16
+        for (int q = 0; q < Q; ++q) {
+          const Vec<T> weight = splat(w[k * p.w_step + q]);
+#pragma GCC unroll 4
+          for (int v = 0; v < NV; ++v) sum[q][v] = fma<T>(value[v], weight, sum[q][v]);
+        }
+      }
+  }
+#pragma GCC unroll 16
+  for (int q = 0; q < Q; ++q)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) store_first(y + q * y_channel + v * n, sum[q][v], v == NV - 1 ? last : n);
+}
+
+inline constexpr int kPlaneChannels = kRegisters == 32 ? 12 : 4;
+
+/// The plane tile of the most channels that fit `left`; their number in `channels`.
+template <class T, int NV>
+PlaneFn<T> plane_tile_for(int64_t left, int& channels) {
+  channels = left >= kPlaneChannels ? kPlaneChannels : left >= 8 && kPlaneChannels > 8 ? 8 : left >= 4 ? 4 : 1;
+  if (channels == kPlaneChannels) return plane_tile<T, kPlaneChannels, NV>;
+  if (channels == 8) return plane_tile < T, kPlaneChannels < 8 ? 1 : 8, NV > ;
+  if (channels == 4) return plane_tile<T, 4, NV>;
+  return plane_tile<T, 1, NV>;
+}
+
 /// A block of pixels seen by the weight gradient; distances in elements.
 struct Pixels {
   int64_t rows, cols;

@@ -189,3 +189,51 @@ TEST_CASE("convolution has the same bits for any thread count") {
   }
   set_num_threads(before);
 }
+
+TEST_CASE("convolution has the same bits in any layout") {
+  std::mt19937 rng(8);
+  std::normal_distribution<float> normal;
+  for (int round = 0; round < 40; ++round) {
+    Problem p = random_problem(rng);
+    Conv& c = p.c;
+    if (round % 2 == 0)  // one position, no neighbours: rows may be joined
+      for (int d = 0; d < 3; ++d)
+        c.kernel[d] = c.stride[d] = c.dilation[d] = 1, c.padding[d] = 0, c.y_size[d] = c.x_size[d];
+    // A value for each logical element [n][channel][pixel], put where the layout wants it.
+    const auto fill = [&](const int64_t* s, int64_t n1, const int64_t* size, const std::vector<float>& from, bool back,
+                          std::vector<float>& memory) {
+      std::vector<float> logical(from.size());
+      for (int64_t i = 0; i < int64_t(from.size()); ++i) {
+        int64_t at = 0, rest = i;
+        for (int d = 2; d >= 0; --d) at += rest % size[d] * s[2 + d], rest /= size[d];
+        at += rest % n1 * s[1] + rest / n1 * s[0];
+        if (back)
+          logical[i] = memory[at];
+        else
+          memory[at] = from[i];
+      }
+      return logical;
+    };
+    set_strides(c.w_strides, c.cout, c.cin / c.groups, c.kernel, false, p.w_count);
+    set_strides(c.x_strides, c.batch, c.cin, c.x_size, false, p.x_count);
+    set_strides(c.y_strides, c.batch, c.cout, c.y_size, false, p.y_count);
+    std::vector<float> x(p.x_count), w(p.w_count), b(c.cout), g(p.y_count), first_y, first_dx;
+    for (auto* v : {&x, &w, &b, &g})
+      for (float& e : *v) e = normal(rng);
+    for (int layout = 0; layout < 4; ++layout) {
+      set_strides(c.x_strides, c.batch, c.cin, c.x_size, layout & 1, p.x_count);
+      set_strides(c.y_strides, c.batch, c.cout, c.y_size, layout & 2, p.y_count);
+      std::vector<float> xm(p.x_count), ym(p.y_count), gm(p.y_count), dxm(p.x_count);
+      fill(c.x_strides, c.cin, c.x_size, x, false, xm);
+      fill(c.y_strides, c.cout, c.y_size, g, false, gm);
+      cpu::conv_forward(c, xm.data(), w.data(), b.data(), ym.data());
+      cpu::conv_data_gradient(c, gm.data(), w.data(), nullptr, dxm.data());
+      const auto y = fill(c.y_strides, c.cout, c.y_size, g, true, ym);
+      const auto dx = fill(c.x_strides, c.cin, c.x_size, x, true, dxm);
+      if (layout == 0) first_y = y, first_dx = dx;
+      CAPTURE(round, layout, c.batch, c.groups, c.cin, c.cout, c.x_size[1], c.x_size[2], c.kernel[1], c.kernel[2]);
+      CHECK(y == first_y);
+      CHECK(dx == first_dx);
+    }
+  }
+}
