@@ -85,12 +85,13 @@ struct Blocking {
   int64_t b_panel() const { return steps * kNr + kPanelSlack; }
 };
 
-/// Packs tiles [first, last) of A to panels: tile t at panels + (t - first) * a_panel(), as wide as it has rows. By
-/// slices of k, so that neighbouring tiles share the cache lines and pages of a transposed A.
+/// Packs tiles [first, last) of A to panels: tile t at panels + (t - first) * a_panel(), as wide as it has rows. Of
+/// a transposed A by slices of k, so that neighbouring tiles share its cache lines and pages.
 template <class K>
 void pack_a(const Operands<K>& o, const Blocking<K>& s, int64_t first, int64_t last, typename K::Elem* panels) {
-  for (int64_t p = 0; p < o.k; p += kPackSlice) {
-    const int64_t k = std::min(kPackSlice, o.k - p);
+  const int64_t slice = o.a_cs == 1 ? std::max<int64_t>(1, o.k) : kPackSlice;
+  for (int64_t p = 0; p < o.k; p += slice) {
+    const int64_t k = std::min(slice, o.k - p);
     for (int64_t t = first; t < last; ++t) {
       const int64_t row = t * s.mr, rows = std::min(s.mr, o.m - row);
       pack<K>(panels + (t - first) * s.a_panel() + p / K::kPair * rows, rows, rows, k, o.a + row * o.a_rs + p * o.a_cs,
@@ -103,8 +104,9 @@ void pack_a(const Operands<K>& o, const Blocking<K>& s, int64_t first, int64_t l
 template <class K>
 void pack_b(const Operands<K>& o, const Blocking<K>& s, int64_t first, int64_t last, typename K::Elem* panels) {
   constexpr int64_t kNr = Blocking<K>::kNr;
-  for (int64_t p = 0; p < o.k; p += kPackSlice) {
-    const int64_t k = std::min(kPackSlice, o.k - p);
+  const int64_t slice = o.b_rs == 1 ? std::max<int64_t>(1, o.k) : kPackSlice;
+  for (int64_t p = 0; p < o.k; p += slice) {
+    const int64_t k = std::min(slice, o.k - p);
     for (int64_t j = first; j < last; ++j) {
       const int64_t column = j * kNr;
       pack<K>(panels + (j - first) * s.b_panel() + p / K::kPair * kNr, kNr, std::min(kNr, o.n - column), k,
