@@ -132,7 +132,7 @@ void forward(const OpCall& c) {
     const T* before = kGru ? h : kLstm ? steps.before(k, kept, values<T>(c0), hidden, mixed_c) : nullptr;
     T* to = projection ? unprojected.data() : y + offset * state;
     each_piece(recurrent, size, [&, offset = offset](int64_t block, int64_t first, int64_t end) {
-      recurrent.multiply(block, h + first * state, end - first, [&](int64_t row, int count, T* tile) {
+      const auto finish = [&](int64_t row, int count, T* tile) {
         const int64_t n = first + row, at = (offset + n) * hidden;
         T* q = tile;
         vectors<T>(recurrent, block, [&](int64_t u, int64_t units) {
@@ -143,6 +143,11 @@ void forward(const OpCall& c) {
               q, count);
           q += kLanes<T>;
         });
+      };
+      const int64_t bytes = recurrent.count(block) * static_cast<int64_t>(sizeof(T));
+      recurrent.multiply(block, h + first * state, end - first, finish, [&](int64_t row) {
+        const T* from = gates + (offset + first + row) * columns + recurrent.first(block);
+        for (int64_t v = 0; v < kGates; ++v) prefetch(from + v * hidden, bytes);
       });
     });
     if (!projection) continue;

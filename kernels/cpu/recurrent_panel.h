@@ -50,16 +50,22 @@ class Panels {
   int64_t count(int64_t b) const { return std::min(step_, units_ - b * step_); }
 
   /// Calls f(row, count, tile) until all `rows` are done: the product for rows [row, row + count), kWide values each.
-  template <class F>
-  void multiply(int64_t b, const T* a, int64_t rows, F f) const {
+  /// soon(row) comes before the product of a tile, for every row of it: time to fetch what f will read.
+  template <class F, class Soon>
+  void multiply(int64_t b, const T* a, int64_t rows, F f, Soon soon) const {
     const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
     alignas(kVectorBytes) T tile[kTileRows * kWide];
     for (int64_t i = 0, row = 0; i < tiles; ++i) {
       const int64_t count = (rows - row + tiles - i - 1) / (tiles - i);
+      for (int64_t r = row; r < row + count; ++r) soon(r);
       few_rows<kTileRows>(a + row * k_, count, panel(b), tile);
       f(row, static_cast<int>(count), tile);
       row += count;
     }
+  }
+  template <class F>
+  void multiply(int64_t b, const T* a, int64_t rows, F f) const {
+    multiply(b, a, rows, f, [](int64_t) {});
   }
 
  private:
