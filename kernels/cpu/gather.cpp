@@ -1,9 +1,11 @@
 #include "core/ops/gather.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/parallel.h"
 #include "kernels/cpu/element.h"
+#include "kernels/cpu/stream.h"
 #include "kernels/cpu/strided.h"
 
 namespace weft::cpu {
@@ -74,12 +76,13 @@ struct Checked {
   int64_t extent;
   const char* op;
   int dim;
-  // All of n neighbours at once.
-  void check(int64_t from, int64_t n) const {
+  // kBlock neighbours at once.
+  static constexpr int kBlock = 16;
+  void check_block(int64_t from) const {
     unsigned wrong = 0;
-    for (int64_t i = from; i < from + n; ++i) wrong |= static_cast<uint64_t>(at[i]) >= static_cast<uint64_t>(extent);
+    for (int i = 0; i < kBlock; ++i) wrong |= static_cast<uint64_t>(at[from + i]) >= static_cast<uint64_t>(extent);
     if (wrong)
-      for (int64_t i = from; i < from + n; ++i) (*this)[i];
+      for (int i = 0; i < kBlock; ++i) (*this)[from + i];
   }
   int64_t operator[](int64_t i) const {
     int64_t v = at[i];
@@ -90,6 +93,27 @@ struct Checked {
 };
 
 Tensor wide_index(const Tensor& t) { return t.dtype() == DType::i64 ? t : t.detach().to(DType::i64); }
+
+// y[k] = x[index of k] for n neighbours. With `past_caches` whole lines of y are streamed.
+template <class T>
+void gather_line(const T* x, const Checked& index, int64_t from, T* y, int64_t n, bool past_caches) {
+  constexpr int kBlock = Checked::kBlock;
+  constexpr int64_t kBytes = kBlock * int64_t{sizeof(T)};
+  past_caches = past_caches && reinterpret_cast<uintptr_t>(y) % kVectorBytes == 0 && kBytes % kVectorBytes == 0;
+  int64_t k = 0;
+  for (; k + kBlock <= n; k += kBlock) {
+    index.check_block(from + k);
+    alignas(64) T values[kBlock];
+#pragma GCC unroll 16
+    for (int i = 0; i < kBlock; ++i) values[i] = x[index.at[from + k + i]];
+    if (past_caches)
+      stream(y + k, values, kBytes);
+    else
+      std::memcpy(y + k, values, kBytes);
+  }
+  if (past_caches) streamed();
+  for (; k < n; ++k) y[k] = x[index[from + k]];
+}
 
 }  // namespace
 
@@ -104,17 +128,11 @@ void gather(const OpCall& c) {
     T* y = static_cast<T*>(c.out[0].data_ptr());
     const int64_t step = lines.step[1];
     Checked at{index.data<int64_t>(), lines.extent, "gather", dim};
+    const bool past_caches =
+        streams(static_cast<int64_t>(c.in[0].nbytes() + c.out[0].nbytes()) + index.numel() * int64_t{sizeof(int64_t)});
     lines.run([=](const Lines::Run& r) {
-      if (r.di == 1 && r.dy == 1 && r.dx == 0 && step == 1) {
-        constexpr int64_t kBlock = 512;
-        for (int64_t k0 = 0; k0 < r.count; k0 += kBlock) {
-          const int64_t n = std::min(kBlock, r.count - k0);
-          at.check(r.i + k0, n);
-          const int64_t* from = at.at + r.i + k0;
-          for (int64_t k = 0; k < n; ++k) y[r.y + k0 + k] = x[r.x + from[k]];
-        }
-        return;
-      }
+      if (r.di == 1 && r.dy == 1 && r.dx == 0 && step == 1)
+        return gather_line(x + r.x, at, r.i, y + r.y, r.count, past_caches);
       for (int64_t k = 0; k < r.count; ++k) y[r.y + k * r.dy] = x[r.x + k * r.dx + at[r.i + k * r.di] * step];
     });
   });

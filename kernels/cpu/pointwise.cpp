@@ -4,6 +4,7 @@
 #include "core/parallel.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/stream.h"
 #include "kernels/cpu/strided.h"
 #include "kernels/cpu/transpose.h"
 
@@ -156,10 +157,21 @@ void run_pointwise(const Loops& loops, DType compute, bool truth, const Tensor& 
       for (int k = 0; k < n; ++k) x[k] = static_cast<const char*>(in[k].data_ptr()) + begin * width;
       loop(static_cast<char*>(out.data_ptr()) + begin * out_width, x, params, end - begin);
     };
-    if (numel <= kGrain)
-      piece(0, numel);
-    else
-      parallel_for(numel, kGrain, piece);
+    if (numel <= kGrain) return piece(0, numel);
+    bool in_place = false;
+    for (int k = 0; k < n; ++k) in_place |= in[k].shares_storage_with(out);
+    if (in_place || !streams(numel * (n * width + out_width))) return parallel_for(numel, kGrain, piece);
+    parallel_for(numel, kGrain, [&](int64_t begin, int64_t end) {
+      alignas(64) char tile[kTile * 8];
+      for (int64_t i = begin; i < end; i += kTile) {
+        const int64_t count = std::min(kTile, end - i);
+        const void* x[kMaxOperands];
+        for (int k = 0; k < n; ++k) x[k] = static_cast<const char*>(in[k].data_ptr()) + i * width;
+        loop(tile, x, params, count);
+        stream(static_cast<char*>(out.data_ptr()) + i * out_width, tile, count * out_width);
+      }
+      streamed();
+    });
     return;
   }
 
