@@ -7,6 +7,7 @@
 #include "core/parallel.h"
 #include "kernels/cpu/element.h"
 #include "kernels/cpu/strided.h"
+#include "kernels/cpu/vec.h"
 
 namespace weft::cpu {
 namespace {
@@ -128,7 +129,7 @@ void take_rows(const Geometry& g, T* y, const T* x) {
         for (int64_t i = from; i < to; ++i)
           g.runs(y0 + i * g.y_step, x0 + g.offsets[static_cast<size_t>(i)], [&](int64_t yo, int64_t xo) {
             if (sy == 1 && sx == 1)
-              std::memcpy(y + yo, x + xo, static_cast<size_t>(inner) * sizeof(T));
+              copy_line(y + yo, x + xo, inner * int64_t{sizeof(T)});
             else
               for (int64_t k = 0; k < inner; ++k) y[yo + k * sy] = x[xo + k * sx];
           });

@@ -64,6 +64,18 @@ inline void store_first(T* p, Vec<T> v, int64_t n) {
   std::memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
 }
 
+/// memcpy() for lines of some hundred bytes, for which the C library's choice (string instructions) is slower.
+inline void copy_line(void* to, const void* from, int64_t bytes) {
+  if (bytes < kVectorBytes || bytes > 8192) {
+    std::memcpy(to, from, static_cast<size_t>(bytes));
+    return;
+  }
+  char* d = static_cast<char*>(to);
+  const char* s = static_cast<const char*>(from);
+  for (int64_t i = 0; i + kVectorBytes <= bytes; i += kVectorBytes) store(d + i, load(s + i));
+  store(d + bytes - kVectorBytes, load(s + bytes - kVectorBytes));
+}
+
 /// a * b + c, rounded once (integers wrap). Without FMA hardware it is rounded twice.
 template <class T>
 inline Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
