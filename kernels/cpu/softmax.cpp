@@ -15,7 +15,7 @@ using Sum = reduction::Sum<T>;
 template <class T>
 void softmax_row(const T* x, T* y, int64_t n) {
   const T largest = largest_number(x, n);
-  prefetch(x + n, n * static_cast<int64_t>(sizeof(T)));  // the next row, while this one computes
+  prefetch_next_row(x, n);
   const T sum = reduce_row_by<Sum<T>, T>(n, [=](int64_t first, int64_t count) {
     WEFT_VECTOR_LOOP
     for (int64_t i = first; i < first + count; ++i) y[i] = math::exp(x[i] - largest);

@@ -6,7 +6,7 @@
 namespace weft::cpu {
 
 bool streams(int64_t bytes) {
-  // Measured (32 MiB cache, two cores): copies and sums gain from one and a half times the cache on, and lose below.
+  // Measured (32 MiB cache, two cores): copies and sums gain from one and a half times the cache on, and lose below it.
   static const int64_t limit = [] {
     int64_t kib = 0;
     std::string unit;
@@ -15,7 +15,7 @@ bool streams(int64_t bytes) {
     if (!(file >> kib >> unit) || unit != "K" || kib <= 0) kib = 32 << 10;
     return kib * 1024 / 2 * 3;
   }();
-  return bytes > limit;
+  return bytes >= limit;
 }
 
 }  // namespace weft::cpu
