@@ -61,6 +61,13 @@ class Bench(unittest.TestCase):
             self.assertEqual(set(row), {"name", "us"})
             self.assertGreater(row["us"], 0)
 
+    def test_bits(self):
+        # Every kernel of the built-in list gives the same bits on one thread and on all.
+        rows = [json.loads(line) for line in self.bench("kernels", "--bits").splitlines()]
+        self.assertGreater(len(rows), 40)
+        for row in rows:
+            self.assertIs(row["same"], True, f"{row['name']}: weft bench kernels --bits --only '^{row['name']}$'")
+
     def test_op(self):
         row = json.loads(self.bench("op", "softmax", "--shapes", "8x64", "--arg", "dim=-1", "--dtype", "bf16", "--grad"))
         self.assertEqual(row["name"], "softmax/8x64/bf16/grad")
@@ -80,6 +87,7 @@ class Bench(unittest.TestCase):
         for row in found["kernels"]:
             self.assertIn(row["name"], table)
             self.assertIn(row["bound"], ("compute", "read", "copy", "triad", "write"))
+            self.assertGreater(row["memory_fraction"], 0)
         for name, value in found["ceilings"].items():
             self.assertTrue(value is False or value > 0, name)
         page = self.read("r.html")

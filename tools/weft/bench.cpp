@@ -59,8 +59,9 @@ Run add_bench(CLI::App& app) {
 
   auto kernels = std::make_shared<bench::KernelOptions>();
   CLI::App* kernels_app = app.add_subcommand("kernels", "times the cases of a file, a JSON line each");
-  kernels_app->add_option("--cases", kernels->cases, "JSON file of cases")->required();
+  kernels_app->add_option("--cases", kernels->cases, "JSON file of cases (default: a list of its own)");
   kernels_app->add_option("--only", kernels->only, "only cases whose name matches");
+  kernels_app->add_flag("--bits", kernels->bits, "compare the bits of one thread and of all instead of timing");
   kernels_app->add_option("--device", kernels->device, "cpu");
   threads(kernels_app, kernels->threads);
 

@@ -18,13 +18,15 @@ struct TrainOptions {
 int run_train(const TrainOptions& o);
 
 struct KernelOptions {
-  std::string cases, only, device = "cpu";
+  std::string cases, only, device = "cpu";  ///< no file of cases: a list of its own
   int threads = 0;
+  bool one_thread = false;  ///< also time compute-bound cases on one thread
+  bool bits = false;        ///< compare the results of one thread and of all instead of timing
 };
 int run_kernels(const KernelOptions& o);
 
 struct RooflineOptions {
-  KernelOptions kernels;  ///< no file of cases: a list of its own
+  KernelOptions kernels;
   std::string json, html;
 };
 int run_roofline(const RooflineOptions& o);

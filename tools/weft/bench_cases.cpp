@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <map>
 #include <regex>
 
@@ -88,7 +89,8 @@ Case make_case(const json& c, DType dtype) {
               o->step();
               return Tensor();
             }),
-            {}};
+            {},
+            p};
   }
   if (op == "lstm") {
     auto m = std::make_shared<nn::LSTM>(first[2], c.at("hidden").get<int64_t>(),
@@ -201,39 +203,98 @@ Ceiling ceiling_of(const Work& w) {
                                    : Pattern::write;
   const double compute = w.flops / fma_peak(w.bf16, num_threads()) * 1e-3;
   const double memory = w.bytes() / bandwidth(p, w.distinct) * 1e-3;
-  return compute > memory ? Ceiling{"compute", compute} : Ceiling{pattern_name(p), memory};
+  const double large = w.bytes() / bandwidth(p, kLargeBytes) * 1e-3;
+  return compute > memory ? Ceiling{"compute", compute, std::max(compute, large)}
+                          : Ceiling{pattern_name(p), memory, std::max(compute, large)};
 }
 
-int time_cases(const json& cases, const KernelOptions& o, const std::function<void(const Timed&)>& done) {
+namespace {
+
+struct Named {
+  std::string name;
+  json c;
+  DType dtype = DType::f32;
+};
+
+// The cases that o chooses.
+std::vector<Named> chosen(const json& cases, const KernelOptions& o) {
   WEFT_CHECK(Device(o.device).is_cpu(), "bench: no device {}: this build has no CUDA backend", o.device);
   const std::regex only(o.only);
-  int timed = 0;
+  std::vector<Named> all;
   for (const json& c : cases) {
-    DType dtype = DType::f32;
     const std::string dtype_name = c.value("dtype", "f32");
-    WEFT_CHECK(parse_dtype(dtype_name, dtype), "bench: unknown dtype {}", dtype_name);
-    const std::string name = c.at("op").get<std::string>() + "/" + shapes_text(c.at("shapes")) + "/" + dtype_name;
-    if (!o.only.empty() && !std::regex_search(name, only) && !std::regex_search(name + "/grad", only)) continue;
+    Named n{c.at("op").get<std::string>() + "/" + shapes_text(c.at("shapes")) + "/" + dtype_name, c};
+    WEFT_CHECK(parse_dtype(dtype_name, n.dtype), "bench: unknown dtype {}", dtype_name);
+    if (!o.only.empty() && !std::regex_search(n.name, only) && !std::regex_search(n.name + "/grad", only)) continue;
+    if (make_case(c, n.dtype).run)
+      all.push_back(std::move(n));
+    else
+      std::fprintf(stderr, "bench: no op for %s\n", n.name.c_str());
+  }
+  WEFT_CHECK(!all.empty(), "bench: no case matches");
+  return all;
+}
+
+// Everything that a case gives and changes, with the gradients if it has some, on so many threads.
+std::vector<Tensor> results(const Named& n, int threads) {
+  const int before = num_threads();
+  set_num_threads(threads);
+  manual_seed(0);
+  const Case k = make_case(n.c, n.dtype);
+  std::vector<Tensor> all = k.changed;
+  const Tensor y = k.run();
+  if (y.defined()) all.push_back(y.detach());
+  if (n.c.value("grad", false))
+    for (const Tensor& g : grad({y}, k.inputs, {.grad_outputs = {randn(y.sizes()).to(n.dtype)}})) all.push_back(g);
+  set_num_threads(before);
+  return all;
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  const Tensor x = a.contiguous(), y = b.contiguous();
+  return x.dtype() == y.dtype() && x.sizes() == y.sizes() && std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) == 0;
+}
+
+}  // namespace
+
+int time_cases(const json& cases, const KernelOptions& o, const std::function<void(const Timed&)>& done) {
+  const std::vector<Named> all = chosen(cases, o);
+  for (const Named& n : all) {
     manual_seed(0);
-    Case k = make_case(c, dtype);
-    if (!k.run) {
-      std::fprintf(stderr, "bench: no op for %s\n", name.c_str());
-      continue;
-    }
-    ++timed;
-    const bool overhead = c.value("overhead", false);
+    const Case k = make_case(n.c, n.dtype);
+    auto time = [&](const std::string& name, const Work& work, const std::function<void()>& f) {
+      Timed t{name, n.c.value("overhead", false), work, best_us(f)};
+      if (o.one_thread && !t.overhead && ceiling_of(work).bound == "compute") {
+        const int before = num_threads();
+        set_num_threads(1);
+        t.one_thread_us = best_us(f);
+        set_num_threads(before);
+      }
+      done(t);
+    };
     {
       NoGrad guard;
-      const Work work = work_of(c, dtype, false, k.run());
-      done({name, overhead, work, best_us([&] { k.run(); })});
+      time(n.name, work_of(n.c, n.dtype, false, k.run()), [&] { k.run(); });
     }
-    if (!c.value("grad", false)) continue;
-    const Tensor cotangent = randn(k.run().sizes()).to(dtype);
-    const Work work = work_of(c, dtype, true, cotangent);
-    done({name + "/grad", overhead, work, best_us([&] { grad({k.run()}, k.inputs, {.grad_outputs = {cotangent}}); })});
+    if (!n.c.value("grad", false)) continue;
+    const Tensor cotangent = randn(k.run().sizes()).to(n.dtype);
+    time(n.name + "/grad", work_of(n.c, n.dtype, true, cotangent),
+         [&] { grad({k.run()}, k.inputs, {.grad_outputs = {cotangent}}); });
   }
-  WEFT_CHECK(timed > 0, "bench: no case matches");
-  return timed;
+  return static_cast<int>(all.size());
+}
+
+int compare_threads(const json& cases, const KernelOptions& o,
+                    const std::function<void(const std::string&, bool)>& done) {
+  int differ = 0;
+  for (const Named& n : chosen(cases, o)) {
+    const std::vector<Tensor> one = results(n, 1), many = results(n, std::max(2, num_threads()));
+    bool same = one.size() == many.size();
+    for (size_t i = 0; i < one.size() && same; ++i) same = same_bits(one[i], many[i]);
+    differ += !same;
+    done(n.name, same);
+  }
+  return differ;
 }
 
 }  // namespace weft::bench

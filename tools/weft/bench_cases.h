@@ -10,13 +10,16 @@
 // The kernel cases: what one runs, and how much work it is.
 namespace weft::bench {
 
-/// What runs, and the inputs that get gradients. No `run`: there is no such op here.
+/// What runs, the inputs that get gradients, and what a run changes in place. No `run`: there is no such op here.
 struct Case {
   std::function<Tensor()> run;
-  std::vector<Tensor> inputs;
+  std::vector<Tensor> inputs, changed = {};
 };
 /// c: {"op", "shapes", ...} as in the peers' kernels.json. Inputs are random.
 Case make_case(const nlohmann::json& c, DType dtype);
+
+/// The cases of o's file, or of a list that covers every kernel.
+nlohmann::json cases_of(const KernelOptions& o);
 
 /// AxB,CxD
 std::string shapes_text(const nlohmann::json& shapes);
@@ -37,6 +40,7 @@ Work work_of(const nlohmann::json& c, DType dtype, bool grad, const Tensor& outp
 struct Ceiling {
   std::string bound;
   double us = 0;
+  double memory_us = 0;  ///< the same for a memory that is far larger than the caches
 };
 Ceiling ceiling_of(const Work& work);
 
@@ -46,8 +50,14 @@ struct Timed {
   bool overhead;     ///< tiny: the time is that of the call
   Work work;
   double us;
+  double one_thread_us = 0;  ///< where o.one_thread asks for it and computing, not memory, is the bound
 };
 /// Times the cases that o chooses, one after another, and gives each to `done`; returns how many.
 int time_cases(const nlohmann::json& cases, const KernelOptions& o, const std::function<void(const Timed&)>& done);
+
+/// Runs the cases that o chooses, with the same inputs, on one thread and on all (at least two), forward and backward;
+/// gives the name of each and whether the results had the same bits to `done`; returns how many differ.
+int compare_threads(const nlohmann::json& cases, const KernelOptions& o,
+                    const std::function<void(const std::string& name, bool same)>& done);
 
 }  // namespace weft::bench

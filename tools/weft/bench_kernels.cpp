@@ -51,7 +51,14 @@ NamedValue parse_argument(const std::string& text) {
 }  // namespace
 
 int run_kernels(const KernelOptions& o) {
-  time_cases(tools::read_json<json>(o.cases), o, [](const Timed& t) {
+  const json cases = cases_of(o);
+  if (o.bits) {
+    const int differ = compare_threads(cases, o, [](const std::string& name, bool same) {
+      std::printf("%s\n", json{{"name", name}, {"same", same}}.dump().c_str());
+    });
+    return differ > 0 ? 1 : 0;
+  }
+  time_cases(cases, o, [](const Timed& t) {
     std::printf("%s\n", json{{"name", t.name}, {"us", std::round(t.us * 1000) / 1000}}.dump().c_str());
     std::fflush(stdout);
   });

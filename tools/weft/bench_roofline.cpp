@@ -9,7 +9,6 @@
 #include "core/parallel.h"
 #include "tools/weft/bench_cases.h"
 #include "tools/weft/bench_ceilings.h"
-#include "tools/weft/json_file.h"
 #include "tools/weft/report.h"
 #include "tools/weft/report_page.h"
 
@@ -18,37 +17,12 @@ namespace {
 
 using nlohmann::json;
 
-// What is measured where no file of cases is given.
-constexpr const char* kDefaultCases = R"([
-  {"op": "matmul", "shapes": [[512, 512], [512, 512]]},
-  {"op": "matmul", "shapes": [[1024, 1024], [1024, 1024]]},
-  {"op": "matmul", "shapes": [[1024, 1024], [1024, 1024]], "dtype": "bf16"},
-  {"op": "linear_gelu", "shapes": [[768, 384], [1536, 384], [1536]], "grad": true},
-  {"op": "conv2d_3x3", "shapes": [[16, 64, 32, 32], [64, 64, 3, 3]], "grad": true},
-  {"op": "sdpa_causal", "shapes": [[8, 6, 256, 64], [8, 6, 256, 64], [8, 6, 256, 64]], "grad": true},
-  {"op": "add", "shapes": [[4194304], [4194304]]},
-  {"op": "mul_bcast", "shapes": [[4096, 1024], [1024]]},
-  {"op": "add_t", "shapes": [[2048, 2048], [2048, 2048]]},
-  {"op": "exp", "shapes": [[4194304]]},
-  {"op": "gelu", "shapes": [[4194304]], "grad": true},
-  {"op": "chain", "shapes": [[4194304], [4194304], [4194304]]},
-  {"op": "copy_t", "shapes": [[2048, 2048]]},
-  {"op": "cast_bf16", "shapes": [[4194304]]},
-  {"op": "sum", "shapes": [[16777216]]},
-  {"op": "sum_cols", "shapes": [[4096, 1024]]},
-  {"op": "softmax", "shapes": [[4096, 1024]], "grad": true},
-  {"op": "cross_entropy", "shapes": [[2048, 4096]], "grad": true},
-  {"op": "layer_norm", "shapes": [[4096, 1024], [1024], [1024]], "grad": true},
-  {"op": "embedding", "shapes": [[8192, 384]], "index": 16384, "grad": true},
-  {"op": "dropout", "shapes": [[4194304]]},
-  {"op": "randn", "shapes": [[4194304]]},
-  {"op": "adamw", "shapes": [[1048576], [262144], [1024]]}
-])";
-
 struct Row {
   Timed timed;
   Ceiling ceiling;
   double fraction() const { return ceiling.us / timed.us; }
+  double of_memory() const { return ceiling.memory_us / timed.us; }
+  double speedup() const { return timed.one_thread_us / timed.us; }          // 0: not measured
   double flop_rate() const { return timed.work.flops / timed.us * 1e-3; }    // GFLOP/s
   double byte_rate() const { return timed.work.bytes() / timed.us * 1e-3; }  // GB/s
 };
@@ -86,7 +60,9 @@ json as_json(const Machine& m, const std::vector<Row>& rows) {
                        {"gflop_per_s", rounded(r.flop_rate())},
                        {"bound", r.ceiling.bound},
                        {"ceiling_us", rounded(r.ceiling.us)},
-                       {"fraction", rounded(r.fraction())}});
+                       {"fraction", rounded(r.fraction())},
+                       {"memory_fraction", rounded(r.of_memory())},
+                       {"speedup", rounded(r.speedup())}});
   return {{"threads", m.threads},
           {"ceilings",
            {{"read_gb_per_s", rounded(m.read)},
@@ -195,17 +171,21 @@ std::string page(const Machine& m, const std::vector<Row>& rows) {
       picture(m, rows) +
       "</section>\n<section><h2>All</h2>\n<table>\n<tr><th>kernel</th><th class=\"number\">us</th><th "
       "class=\"number\">GB/s</th><th class=\"number\">GFLOP/s</th>"
-      "<th>bound</th><th>of its ceiling</th></tr>\n";
+      "<th>bound</th><th>of its ceiling</th><th class=\"number\">of memory's</th><th class=\"number\">against 1 "
+      "thread</th></tr>\n";
   for (const Row& r : rows)
     out += fmt::format(
         "<tr><td>{}</td><td class=\"number\">{:.1f}</td><td class=\"number\">{:.1f}</td><td "
         "class=\"number\">{:.1f}</td>"
-        "<td>{}</td><td><meter value=\"{:.3f}\" low=\"0.5\" high=\"0.8\" optimum=\"1\"></meter> {:.2f}</td></tr>\n",
+        "<td>{}</td><td><meter value=\"{:.3f}\" low=\"0.5\" high=\"0.8\" optimum=\"1\"></meter> {:.2f}</td>"
+        "<td class=\"number\">{:.2f}</td><td class=\"number\">{}</td></tr>\n",
         demo::detail::html_escape(r.timed.name), r.timed.us, r.byte_rate(), r.flop_rate(), r.ceiling.bound,
-        std::min(r.fraction(), 1.0), r.fraction());
+        std::min(r.fraction(), 1.0), r.fraction(), r.of_memory(),
+        r.speedup() > 0 ? fmt::format("{:.2f} x", r.speedup()) : "");
   return out +
          "</table>\n<p><small>Bytes: every input read once, every output written once. Bandwidth ceilings are those of "
-         "arrays as large as the case. Pointwise ops count a few flops per element, an exp one.</small></p></section>\n"
+         "arrays as large as the case; \"of memory's\" is against arrays that no cache holds. Pointwise ops count a "
+         "few flops per element, an exp one.</small></p></section>\n"
          "</main>\n</html>\n";
 }
 
@@ -219,19 +199,23 @@ void write(const std::string& path, const std::string& text) {
 }  // namespace
 
 int run_roofline(const RooflineOptions& o) {
-  const json cases = o.kernels.cases.empty() ? json::parse(kDefaultCases) : tools::read_json<json>(o.kernels.cases);
+  const json cases = cases_of(o.kernels);
   const Machine m = measure_machine();
   fmt::print("ceilings, {} threads: read {:.1f}, copy {:.1f}, triad {:.1f}, write {:.1f} GB/s (memory)\n", m.threads,
              m.read, m.copy, m.triad, m.write);
   fmt::print("FMA f32 {:.0f} GFLOP/s, bf16 {:.0f}{}; registers only on 1 thread {:.0f}, on 2 {:.0f} ({:.2f} x)\n\n",
              m.f32, m.bf16, has_bf16_dot() ? "" : " (as f32)", m.f32_one, m.f32_two, m.f32_two / m.f32_one);
-  fmt::print("{:<52}{:>11}{:>9}{:>10}  {:<8}{:>9}\n", "kernel", "us", "GB/s", "GFLOP/s", "bound", "fraction");
+  fmt::print("{:<52}{:>11}{:>9}{:>10}  {:<8}{:>9}{:>11}{:>11}\n", "kernel", "us", "GB/s", "GFLOP/s", "bound",
+             "fraction", "of memory", "1 thread");
   std::vector<Row> rows;
-  time_cases(cases, o.kernels, [&](const Timed& t) {
+  KernelOptions options = o.kernels;
+  options.one_thread = m.threads > 1;
+  time_cases(cases, options, [&](const Timed& t) {
     if (t.overhead || t.work.bytes() == 0) return;  // the time of a call, which no bandwidth bounds
     const Row r{t, ceiling_of(t.work)};
-    fmt::print("{:<52}{:>11.1f}{:>9.1f}{:>10.1f}  {:<8}{:>9.2f}\n", t.name, t.us, r.byte_rate(), r.flop_rate(),
-               r.ceiling.bound, r.fraction());
+    fmt::print("{:<52}{:>11.1f}{:>9.1f}{:>10.1f}  {:<8}{:>9.2f}{:>11.2f}{:>11}\n", t.name, t.us, r.byte_rate(),
+               r.flop_rate(), r.ceiling.bound, r.fraction(), r.of_memory(),
+               r.speedup() > 0 ? fmt::format("{:.2f} x", r.speedup()) : "");
     std::fflush(stdout);
     rows.push_back(r);
   });
