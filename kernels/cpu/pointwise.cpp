@@ -100,8 +100,8 @@ void run_tiles(const Plan& p, const StridedLoop<kMaxOperands>& shape, int64_t be
   }
 }
 
-// Rows of the loop a piece takes when operands are crossed: a line of memory of a f32 operand then goes in whole.
-constexpr int64_t kRows = 16;
+// Rows of the loop a piece takes when operands are crossed: two neighbouring lines of memory of a f32 operand.
+constexpr int64_t kRows = 32;
 
 // Operands whose memory runs across the rows of the loop are transposed, a block of rows at a time, before the tiles
 // read them. `crossed`: bit k for operand k.
@@ -109,7 +109,10 @@ void run_rows(const Plan& p, const StridedLoop<kMaxOperands>& shape, unsigned cr
   const int last = shape.sizes.size() - 1;
   const int64_t rows = shape.sizes[last - 1], cols = shape.inner(), item = static_cast<int64_t>(itemsize(p.compute));
   const int64_t blocks = (rows + kRows - 1) / kRows, area = std::min(rows, kRows) * cols;
-  const int64_t slot = (area * item + 63) / 64 * 64;
+  // Long rows are laid out one by one, off the strides of powers of two, which would share a few cache sets.
+  const bool apart = cols >= kTile;
+  const int64_t pitch = apart ? cols + 64 / item : cols;
+  const int64_t slot = (std::min(rows, kRows) * pitch * item + 63) / 64 * 64;
   parallel_for(shape.numel / (rows * cols) * blocks, std::max<int64_t>(1, kGrain / area),
                [&](int64_t from, int64_t to) {
                  char* room = scratch<char>(Scratch::rows, slot * __builtin_popcount(crossed));
@@ -126,11 +129,19 @@ void run_rows(const Plan& p, const StridedLoop<kMaxOperands>& shape, unsigned cr
                        index /= shape.sizes[d];
                      }
                      transpose_bytes(static_cast<const char*>(p.in[k].data_ptr()) + offset * item,
-                                     shape.strides[k + 1][last], at, cols, cols, n, item);
+                                     shape.strides[k + 1][last], at, pitch, cols, n, item);
                      ready[k] = at;
                      at += slot;
                    }
-                   run_tiles(p, shape, begin, begin + n * cols, ready);
+                   if (!apart) {
+                     run_tiles(p, shape, begin, begin + n * cols, ready);
+                     continue;
+                   }
+                   for (int64_t r = 0; r < n; ++r) {
+                     run_tiles(p, shape, begin + r * cols, begin + (r + 1) * cols, ready);
+                     for (int k = 0; k < p.n; ++k)
+                       if (ready[k]) ready[k] += pitch * item;
+                   }
                  }
                });
 }

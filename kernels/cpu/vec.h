@@ -154,8 +154,21 @@ inline void transpose(Vec<T>* r) {
   detail::transpose_step<T, kLanes<T> / 2>(r);
 }
 
-/// out[j * out_stride + i] = in[i * in_stride + j] for i < rows, j < cols. Neither range may overlap the other.
+/// store() past the caches; p is aligned to a vector.
 template <class T>
+inline void stream_vector(T* p, Vec<T> v) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
+#elif defined(__FMA__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)v);
+#else
+  store(p, v);
+#endif
+}
+
+/// out[j * out_stride + i] = in[i * in_stride + j] for i < rows, j < cols. Neither range may overlap the other.
+/// kStream: whole vectors of out are aligned, and written past the caches.
+template <class T, bool kStream = false>
 inline void transpose(const T* in, int64_t in_stride, T* out, int64_t out_stride, int64_t rows, int64_t cols) {
   constexpr int n = kLanes<T>;
   for (int64_t i0 = 0; i0 < rows; i0 += n) {
@@ -170,7 +183,11 @@ inline void transpose(const T* in, int64_t in_stride, T* out, int64_t out_stride
         for (int i = 0; i < n; ++i) r[i] = load(p + i * in_stride);
         transpose<T>(r);
 #pragma GCC unroll 16
-        for (int j = 0; j < n; ++j) store(q + j * out_stride, r[j]);
+        for (int j = 0; j < n; ++j)
+          if constexpr (kStream)
+            stream_vector(q + j * out_stride, r[j]);
+          else
+            store(q + j * out_stride, r[j]);
         continue;
       }
       Vec<T> r[n];
