@@ -1,6 +1,7 @@
 #pragma once
 // weft: tensors, gradients, modules, optimizers and files. The one header users include: <weft/weft.h>.
 
+#include "autograd/autocast.h"
 #include "autograd/autograd.h"
 #include "autograd/function.h"
 #include "autograd/gradcheck.h"

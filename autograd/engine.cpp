@@ -6,6 +6,7 @@
 #include "autograd/autograd.h"
 #include "autograd/meta.h"
 #include "autograd/node.h"
+#include "core/autocast.h"
 #include "core/error.h"
 #include "core/profile.h"
 #include "core/thread_state.h"
@@ -261,6 +262,7 @@ void start(Task& task, const std::vector<Tensor>& outputs, const std::vector<Ten
     first.push_back(root_gradient(outputs[i], gradients.empty() ? Tensor() : gradients[i], op));
   }
   detail::GradModeRestore mode(task.create_graph);
+  const detail::AutocastOff as_recorded;  // each gradient in the dtype of its forward op
   if (!task.captures.empty())
     for (const Edge& e : task.roots) task.mark(e.node);
   for (size_t i = 0; i < first.size(); ++i) task.add(task.roots[i], std::move(first[i]));

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <type_traits>
 
+#include "core/ops/cast.h"
 #include "core/tensor.h"
 
 // The one path of every structured op: a front-end function checks its arguments, infers shapes and dtypes, allocates
@@ -51,6 +52,7 @@ struct OpRecord {
   Kernel cpu = nullptr;
   Rule rule = nullptr;              ///< null: not differentiable
   unsigned non_differentiable = 0;  ///< bit i: output i never carries a gradient (indices, masks)
+  Cast cast = Cast::none;           ///< what Autocast does with the inputs; the front end asks (core/autocast.h)
 };
 
 namespace detail {

@@ -1,5 +1,6 @@
 #include "core/pointwise.h"
 
+#include "core/autocast.h"
 #include "core/dispatch.h"
 #include "core/error.h"
 #include "core/profile.h"
@@ -151,6 +152,10 @@ Tensor& pointwise_inplace(const PointwiseInfo& op, Tensor& self, const Tensor* r
   const ProfileScope scope({.kind = ProfileKind::op, .name = op.name, .in = in, .n_in = op.arity});
   return pointwise_op(op, in, params);
 }
+[[gnu::noinline, gnu::cold]] Tensor cast(const PointwiseInfo& op, const Tensor* in, const Scalar* params) {
+  auto call = [&](const std::vector<Tensor>& values) { return pointwise(op, values.data(), params); };
+  return detail::cast_call(op.record, call, std::vector<Tensor>(in, in + op.arity));
+}
 [[gnu::noinline, gnu::cold]] Tensor& profiled_inplace(const PointwiseInfo& op, Tensor& self, const Tensor* rest,
                                                       const Scalar* params) {
   using namespace detail;
@@ -164,6 +169,8 @@ Tensor& pointwise_inplace(const PointwiseInfo& op, Tensor& self, const Tensor* r
 }  // namespace
 
 Tensor pointwise(const PointwiseInfo& op, const Tensor* in, const Scalar* params) {
+  if (detail::casts(op.record)) [[unlikely]]
+    return cast(op, in, params);
   if (detail::profiling()) [[unlikely]]
     return profiled(op, in, params);
   return pointwise_op(op, in, params);

@@ -77,6 +77,7 @@ constexpr PointwiseInfo make_pointwise_info(const char* name) {
   static_assert(R::arity >= 1 && R::arity <= 3 && R::params <= kMaxParams);
   PointwiseInfo info{};
   info.record.name = name;
+  info.record.cast = R::cast;
   info.name = name;
   info.arity = R::arity;
   info.params = R::params;

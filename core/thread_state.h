@@ -1,4 +1,5 @@
 #pragma once
+#include "core/dtype.h"
 
 namespace weft {
 
@@ -8,6 +9,9 @@ struct ThreadState {
   bool grad_mode = true;
   bool inference = false;
   bool anomaly = false;
+  bool autocast = false;  ///< ops cast their inputs as their records say
+  bool autocast_cache = false;
+  DType autocast_dtype = DType::bf16;
   int saved_hooks = 0;  ///< depth of SavedTensorHooks on this thread
 };
 extern constinit thread_local ThreadState thread_state;

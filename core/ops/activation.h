@@ -35,6 +35,7 @@ struct LeakyRelu : Pointwise<1, 1> {
 // Leaky relu whose slope b is learnt.
 struct Prelu : Pointwise<2> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Cast cast = Cast::lower;
   static constexpr unsigned needs[2] = {kA | kB, kA};
   template <class T>
   WEFT_FN static T forward(T a, T b) {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/autocast.h"
 #include "core/error.h"
 #include "core/ops/dropout.h"
 #include "core/ops/matmul.h"
@@ -16,7 +17,8 @@ const OpRecord AttentionOp::record{.name = "scaled_dot_product_attention",
                                    .save_outputs = 3,
                                    .cpu = cpu::attention,
                                    .rule = rules::attention,
-                                   .non_differentiable = 2};
+                                   .non_differentiable = 2,
+                                   .cast = Cast::lower};
 const OpRecord AttentionBackwardOp::record{.name = "scaled_dot_product_attention_backward",
                                            .save_inputs = 31,
                                            .cpu = cpu::attention_backward,
@@ -109,6 +111,8 @@ Dims lead_of(const Tensor& t) {
 }  // namespace
 
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& o) {
+  if (detail::casts(AttentionOp::record)) [[unlikely]]
+    return detail::cast_call(AttentionOp::record, scaled_dot_product_attention, q, k, v, o);
   check(q, k, v, o);
   Dims lead = lead_of(q), kv_lead = lead;
   if (o.enable_gqa && q.dim() >= 3 && k.dim() == q.dim() && v.dim() == q.dim()) {

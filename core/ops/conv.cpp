@@ -1,11 +1,15 @@
 #include "core/ops/conv.h"
 
+#include "core/autocast.h"
 #include "core/error.h"
 
 namespace weft {
 
-const OpRecord ConvOp::record{
-    .name = "convolution", .save_inputs = 0b11, .cpu = cpu::convolution, .rule = rules::convolution};
+const OpRecord ConvOp::record{.name = "convolution",
+                              .save_inputs = 0b11,
+                              .cpu = cpu::convolution,
+                              .rule = rules::convolution,
+                              .cast = Cast::lower};
 const OpRecord ConvWeightOp::record{.name = "convolution_weight",
                                     .save_inputs = 0b11,
                                     .cpu = cpu::convolution_weight,
@@ -87,6 +91,8 @@ void set_common(ConvAttrs& a, int d, int dims, const Extents& stride, const Exte
 }
 
 Tensor conv(const Tensor& x_given, const Tensor& weight, const Tensor& bias, const ConvOptions& o, int dims) {
+  if (detail::casts(ConvOp::record)) [[unlikely]]
+    return detail::cast_call(ConvOp::record, conv, x_given, weight, bias, o, dims);
   const OpName op("conv", dims);
   bool single;
   const Tensor x = batched(x_given, weight, dims, single, op);
@@ -122,6 +128,8 @@ Tensor conv(const Tensor& x_given, const Tensor& weight, const Tensor& bias, con
 
 Tensor conv_transpose(const Tensor& x_given, const Tensor& weight, const Tensor& bias, const ConvTransposeOptions& o,
                       int dims) {
+  if (detail::casts(ConvOp::record)) [[unlikely]]
+    return detail::cast_call(ConvOp::record, conv_transpose, x_given, weight, bias, o, dims);
   const OpName op("conv_transpose", dims);
   bool single;
   const Tensor x = batched(x_given, weight, dims, single, op);

@@ -1,5 +1,6 @@
 #include "core/ops/cross_entropy.h"
 
+#include "core/autocast.h"
 #include "core/error.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/reduce.h"
@@ -12,13 +13,15 @@ const OpRecord ClassLossOp::nll{.name = "nll_loss",
                                 .save_outputs = 6,
                                 .cpu = cpu::class_loss,
                                 .rule = rules::class_loss,
-                                .non_differentiable = 6};
+                                .non_differentiable = 6,
+                                .cast = Cast::f32};
 const OpRecord ClassLossOp::cross_entropy{.name = "cross_entropy",
                                           .save_inputs = 7,
                                           .save_outputs = 6,
                                           .cpu = cpu::class_loss,
                                           .rule = rules::class_loss,
-                                          .non_differentiable = 6};
+                                          .non_differentiable = 6,
+                                          .cast = Cast::f32};
 const OpRecord ClassLossBackwardOp::record{.name = "class_loss_backward", .cpu = cpu::class_loss_backward};
 
 namespace {
@@ -82,10 +85,14 @@ Tensor of_probabilities(const Tensor& x, const Tensor& target, const CrossEntrop
 }  // namespace
 
 Tensor nll_loss(const Tensor& input, const Tensor& target, const NllOptions& o) {
+  if (detail::casts(ClassLossOp::nll)) [[unlikely]]
+    return detail::cast_call(ClassLossOp::nll, nll_loss, input, target, o);
   return class_loss(ClassLossOp::nll, input, target, o.weight, o.reduction, o.ignore_index, 0.0);
 }
 
 Tensor cross_entropy(const Tensor& input, const Tensor& target, const CrossEntropyOptions& o) {
+  if (detail::casts(ClassLossOp::cross_entropy)) [[unlikely]]
+    return detail::cast_call(ClassLossOp::cross_entropy, weft::cross_entropy, input, target, o);
   WEFT_CHECK(o.label_smoothing >= 0 && o.label_smoothing <= 1,
              "cross_entropy: label_smoothing must lie in [0, 1], got {}", o.label_smoothing);
   if (target.defined() && is_floating(target.dtype())) return of_probabilities(input, target, o);

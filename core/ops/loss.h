@@ -8,6 +8,7 @@ namespace weft::ops {
 // (a - b)^2
 struct MseLoss : Pointwise<2> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Cast cast = Cast::f32;
   static constexpr unsigned needs[2] = {kA | kB, kA | kB};
   template <class T>
   WEFT_FN static T forward(T a, T b) {
@@ -27,6 +28,7 @@ struct MseLoss : Pointwise<2> {
 // |a - b|
 struct L1Loss : Pointwise<2> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Cast cast = Cast::f32;
   static constexpr unsigned needs[2] = {kA | kB, kA | kB};
   template <class T>
   WEFT_FN static T forward(T a, T b) {
@@ -45,6 +47,7 @@ struct L1Loss : Pointwise<2> {
 // d^2 / (2 beta) where d = |a - b| < beta, else d - beta / 2. beta > 0: 0 is L1Loss.
 struct SmoothL1Loss : Pointwise<2, 1> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Cast cast = Cast::f32;
   static constexpr unsigned needs[2] = {kA | kB, kA | kB};
   template <class T>
   WEFT_FN static T forward(T a, T b, T beta) {
@@ -66,6 +69,7 @@ struct SmoothL1Loss : Pointwise<2, 1> {
 // d^2 / 2 where d = |a - b| <= delta, else delta (d - delta / 2).
 struct HuberLoss : Pointwise<2, 1> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Cast cast = Cast::f32;
   static constexpr unsigned needs[2] = {kA | kB, kA | kB};
   template <class T>
   WEFT_FN static T forward(T a, T b, T delta) {
@@ -87,6 +91,7 @@ struct HuberLoss : Pointwise<2, 1> {
 // -(b log(a) + (1 - b) log(1 - a)), the logarithms bounded below by -100. a in [0, 1] is the caller's to check.
 struct BinaryCrossEntropy : Pointwise<2> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Cast cast = Cast::f32;
   static constexpr unsigned needs[2] = {kA | kB, kA};
   template <class T>
   WEFT_FN static T forward(T a, T b) {
@@ -105,6 +110,7 @@ struct BinaryCrossEntropy : Pointwise<2> {
 // BinaryCrossEntropy of sigmoid(a).
 struct BceWithLogits : Pointwise<2> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Cast cast = Cast::f32;
   static constexpr unsigned needs[2] = {kA | kB, kA};
   template <class T>
   WEFT_FN static T forward(T a, T b) {
@@ -123,6 +129,7 @@ struct BceWithLogits : Pointwise<2> {
 // The same with positive examples weighted by c.
 struct BceWithLogitsPosWeight : Pointwise<3> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Cast cast = Cast::f32;
   static constexpr unsigned needs[3] = {kA | kB | kC, kA | kC, kA | kB};
   template <class T>
   WEFT_FN static T forward(T a, T b, T c) {
@@ -146,6 +153,7 @@ struct BceWithLogitsPosWeight : Pointwise<3> {
 // b (log(b) - a): a holds log-probabilities, b probabilities.
 struct KlDiv : Pointwise<2> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Cast cast = Cast::f32;
   static constexpr unsigned needs[2] = {kB, kA | kB};
   template <class T>
   WEFT_FN static T forward(T a, T b) {
@@ -164,6 +172,7 @@ struct KlDiv : Pointwise<2> {
 // exp(b) (b - a): both hold log-probabilities.
 struct KlDivLogTarget : Pointwise<2> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Cast cast = Cast::f32;
   static constexpr unsigned needs[2] = {kB, kA | kB};
   template <class T>
   WEFT_FN static T forward(T a, T b) {
@@ -182,6 +191,7 @@ struct KlDivLogTarget : Pointwise<2> {
 // log(1 + exp(-a b))
 struct SoftMarginLoss : Pointwise<2> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
+  static constexpr Cast cast = Cast::f32;
   static constexpr unsigned needs[2] = {kA | kB, kA | kB};
   template <class T>
   WEFT_FN static T forward(T a, T b) {

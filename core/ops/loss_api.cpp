@@ -1,5 +1,6 @@
 #include "core/ops/loss_api.h"
 
+#include "core/autocast.h"
 #include "core/error.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/reduce.h"
@@ -80,6 +81,8 @@ Tensor binary_cross_entropy(const Tensor& input, const Tensor& target, const Wei
   return reduce_loss(o.weight.defined() ? losses.mul(o.weight) : losses, o.reduction);
 }
 Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target, const BceWithLogitsOptions& o) {
+  if (const OpRecord& op = p::bce_with_logits_none.record; detail::casts(op)) [[unlikely]]
+    return detail::cast_call(op, binary_cross_entropy_with_logits, input, target, o);
   check_same_shape(input, target, "binary_cross_entropy_with_logits");
   Tensor losses;
   if (o.pos_weight.defined()) {

@@ -3,16 +3,20 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/autocast.h"
 #include "core/error.h"
 #include "core/ops/pointwise_api.h"
 
 namespace weft {
 
-const OpRecord MmOp::record{.name = "mm", .save_inputs = 3, .cpu = cpu::mm, .rule = rules::mm};
-const OpRecord MmOp::batched{.name = "bmm", .save_inputs = 3, .cpu = cpu::mm, .rule = rules::mm};
-const OpRecord AddmmOp::record{.name = "addmm", .save_inputs = 6, .cpu = cpu::addmm, .rule = rules::addmm};
-const OpRecord AddmmOp::batched{.name = "baddbmm", .save_inputs = 6, .cpu = cpu::addmm, .rule = rules::addmm};
-const OpRecord LinearOp::record{.name = "linear", .save_inputs = 3, .cpu = cpu::linear, .rule = rules::linear};
+const OpRecord MmOp::record{.name = "mm", .save_inputs = 3, .cpu = cpu::mm, .rule = rules::mm, .cast = Cast::lower};
+const OpRecord MmOp::batched{.name = "bmm", .save_inputs = 3, .cpu = cpu::mm, .rule = rules::mm, .cast = Cast::lower};
+const OpRecord AddmmOp::record{
+    .name = "addmm", .save_inputs = 6, .cpu = cpu::addmm, .rule = rules::addmm, .cast = Cast::lower};
+const OpRecord AddmmOp::batched{
+    .name = "baddbmm", .save_inputs = 6, .cpu = cpu::addmm, .rule = rules::addmm, .cast = Cast::lower};
+const OpRecord LinearOp::record{
+    .name = "linear", .save_inputs = 3, .cpu = cpu::linear, .rule = rules::linear, .cast = Cast::lower};
 
 namespace {
 
@@ -114,15 +118,23 @@ Tensor as_batch(const Tensor& t, const Dims& batch) {
 
 }  // namespace
 
-Tensor mm(const Tensor& a, const Tensor& b) { return product(MmOp::record, 2, a, b); }
-Tensor bmm(const Tensor& a, const Tensor& b) { return product(MmOp::batched, 3, a, b); }
+Tensor mm(const Tensor& a, const Tensor& b) {
+  if (detail::casts(MmOp::record)) [[unlikely]]
+    return detail::cast_call(MmOp::record, mm, a, b);
+  return product(MmOp::record, 2, a, b);
+}
+Tensor bmm(const Tensor& a, const Tensor& b) {
+  if (detail::casts(MmOp::batched)) [[unlikely]]
+    return detail::cast_call(MmOp::batched, bmm, a, b);
+  return product(MmOp::batched, 3, a, b);
+}
 
 Tensor mv(const Tensor& a, const Tensor& x) {
   check_rank("mv", a, 2);
   check_rank("mv", x, 1);
   check_dtypes("mv", a, x);
   WEFT_CHECK(a.sizes()[1] == x.sizes()[0], "mv: columns of {} and size of {} differ", a, x);
-  return mm(a, x.unsqueeze(1)).squeeze(1);
+  return product(MmOp::record, 2, a, x.unsqueeze(1)).squeeze(1);
 }
 
 Tensor dot(const Tensor& a, const Tensor& b) {
@@ -130,7 +142,7 @@ Tensor dot(const Tensor& a, const Tensor& b) {
   check_rank("dot", b, 1);
   check_dtypes("dot", a, b);
   WEFT_CHECK(a.sizes() == b.sizes(), "dot: sizes of {} and {} differ", a, b);
-  return mm(a.unsqueeze(0), b.unsqueeze(1)).reshape({});
+  return product(MmOp::record, 2, a.unsqueeze(0), b.unsqueeze(1)).reshape({});
 }
 
 Tensor outer(const Tensor& a, const Tensor& b) {
@@ -140,6 +152,8 @@ Tensor outer(const Tensor& a, const Tensor& b) {
 }
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
+  if (detail::casts(MmOp::record)) [[unlikely]]
+    return detail::cast_call(MmOp::record, matmul, a, b);
   check_dtypes("matmul", a, b);
   WEFT_CHECK(a.dim() >= 1 && b.dim() >= 1, "matmul: needs at least one dimension, got {} and {}", a, b);
   if (a.dim() == 1 && b.dim() == 1) return dot(a, b);
@@ -159,6 +173,8 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if (detail::casts(LinearOp::record)) [[unlikely]]
+    return detail::cast_call(LinearOp::record, linear, x, weight, bias);
   check_dtypes("linear", x, weight);
   WEFT_CHECK(weight.dim() == 1 || weight.dim() == 2, "linear: weight needs [out, in] or [in], got {}", weight);
   WEFT_CHECK(x.dim() >= 1 && x.sizes().back() == weight.sizes().back(),
@@ -199,12 +215,18 @@ Tensor kron(const Tensor& a, const Tensor& b) {
 }
 
 Tensor addmm(const Tensor& addend, const Tensor& a, const Tensor& b, const AddmmOptions& o) {
+  if (detail::casts(AddmmOp::record)) [[unlikely]]
+    return detail::cast_call(AddmmOp::record, addmm, addend, a, b, o);
   return add_product(AddmmOp::record, 2, addend, a, b, o);
 }
 Tensor baddbmm(const Tensor& addend, const Tensor& a, const Tensor& b, const AddmmOptions& o) {
+  if (detail::casts(AddmmOp::batched)) [[unlikely]]
+    return detail::cast_call(AddmmOp::batched, baddbmm, addend, a, b, o);
   return add_product(AddmmOp::batched, 3, addend, a, b, o);
 }
 Tensor addbmm(const Tensor& addend, const Tensor& a, const Tensor& b, const AddmmOptions& o) {
+  if (detail::casts(AddmmOp::record)) [[unlikely]]
+    return detail::cast_call(AddmmOp::record, addbmm, addend, a, b, o);
   const auto [left, right] = side_by_side(a, b);
   return addmm(addend, left, right, o);
 }
@@ -214,7 +236,7 @@ Tensor addmv(const Tensor& addend, const Tensor& a, const Tensor& x, const Addmm
   const Dims sizes{a.sizes()[0]};
   WEFT_CHECK(addend.defined() && broadcast_shapes(addend.sizes(), sizes, "addmv") == sizes,
              "addmv: the addend does not broadcast to {}", sizes);
-  return addmm(addend.expand(sizes).unsqueeze(1), a, x.unsqueeze(1), o).squeeze(1);
+  return add_product(AddmmOp::record, 2, addend.expand(sizes).unsqueeze(1), a, x.unsqueeze(1), o).squeeze(1);
 }
 Tensor& addmm_(Tensor& self, const Tensor& a, const Tensor& b, const AddmmOptions& o) {
   return add_product_(AddmmOp::record, 2, self, a, b, o);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/ops/cast.h"
 #include "core/ops/math.h"
 
 // What every pointwise record is built from. Std-free: the same text goes to the CPU loops, nvcc, NVRTC, generated code
@@ -48,6 +49,7 @@ struct Pointwise {
   static constexpr unsigned promotes = kA | kB | kC;  // inputs that take part in type promotion
   static constexpr unsigned constants = 0;            // inputs that never have a gradient (conditions)
   static constexpr bool divides = false;              // true: an integer second input holding 0 is an error
+  static constexpr Cast cast = Cast::none;            // what Autocast does with the inputs
 };
 
 }  // namespace weft::ops

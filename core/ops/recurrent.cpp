@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/autocast.h"
 #include "core/error.h"
 #include "core/ops/activation.h"
 #include "core/ops/matmul.h"
@@ -17,7 +18,8 @@ const OpRecord RecurrentOp::record{.name = "recurrent",
                                    .save_outputs = 0b11001,
                                    .cpu = cpu::recurrent,
                                    .rule = rules::recurrent,
-                                   .non_differentiable = 0b11000};
+                                   .non_differentiable = 0b11000,
+                                   .cast = Cast::lower};
 const OpRecord RecurrentBackwardOp::record{.name = "recurrent_backward", .cpu = cpu::recurrent_backward};
 
 namespace {
@@ -49,6 +51,13 @@ void check_batch_sizes(const Tensor& t, int64_t batch, int64_t rows) {
 
 RecurrentResult recurrent_layer(Recurrence kind, const Tensor& x, const Tensor& batch_sizes, const Tensor& h,
                                 const Tensor& c, const RecurrentWeights& w, bool reverse) {
+  if (detail::casts(RecurrentOp::record)) [[unlikely]] {
+    auto layer = [&](const Tensor& x, const Tensor& h, const Tensor& c, const Tensor& ih, const Tensor& hh,
+                     const Tensor& bias_ih, const Tensor& bias_hh, const Tensor& projection) {
+      return recurrent_layer(kind, x, batch_sizes, h, c, {ih, hh, bias_ih, bias_hh, projection}, reverse);
+    };
+    return detail::cast_call(RecurrentOp::record, layer, x, h, c, w.ih, w.hh, w.bias_ih, w.bias_hh, w.projection);
+  }
   WEFT_CHECK(x.defined() && x.dim() == 2 && h.defined() && h.dim() == 2,
              "recurrent_layer: the input [rows, I] and h [N, P] need 2 dimensions, got {} and {}", x, h);
   WEFT_CHECK_TYPE(is_floating(x.dtype()), "recurrent_layer: the input must be a floating tensor, got {}", x);

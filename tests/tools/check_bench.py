@@ -52,6 +52,9 @@ class Bench(unittest.TestCase):
                     self.assertGreaterEqual(row["floor_ms"], 0)
                     self.assertGreater(row["peak_mb"], 0)
                     self.assertTrue(abs(row["loss"]) < 4)
+        lower = json.loads(self.bench("train", "--workload", "mlp", "--workloads", self.path("workloads.json"), "--amp", "bf16"))
+        self.assertEqual(lower["amp"], "bf16")
+        self.assertIn("--amp", self.bench("train", "--workload", "mlp", "--workloads", self.path("workloads.json"), "--amp", "f64", code=2))
         self.assertIn("no workload nothing", self.bench("train", "--workload", "nothing", "--workloads", self.path("workloads.json"), code=1))
 
     def test_kernels(self):

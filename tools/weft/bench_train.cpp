@@ -77,8 +77,8 @@ double forward_flops(models::Model& model, const json& w, const Tensor& x) {
 
 // What the step would take if nothing but its matrix products (at the FMA peak) and its parameter traffic (at the copy
 // bandwidth of memory) cost time.
-double floor_ms(double flops, double bytes) {
-  return (flops / fma_peak(false, num_threads()) + bytes / bandwidth(Pattern::copy, kLargeBytes)) * 1e-6;
+double floor_ms(double flops, double bytes, bool bf16) {
+  return (flops / fma_peak(bf16, num_threads()) + bytes / bandwidth(Pattern::copy, kLargeBytes)) * 1e-6;
 }
 
 }  // namespace
@@ -99,13 +99,21 @@ int run_train(const TrainOptions& o) {
   auto optimizer = make_optimizer(w, model->parameters());
   const Tensor targets = data.y.flatten();
   if (o.infer) model->eval();
+  DType lower = DType::bf16;
+  const bool amp = o.amp != "none";
+  WEFT_CHECK(!amp || parse_dtype(o.amp, lower), "bench: unknown dtype {}", o.amp);
   auto step = [&]() -> Tensor {
     if (o.infer) {
       InferenceMode guard;
+      const Autocast cast("cpu", lower, {.enabled = amp});
       return (*model)(data.x).mean();
     }
     optimizer->zero_grad();
-    Tensor loss = cross_entropy((*model)(data.x).flatten(0, -2), targets);
+    Tensor loss;
+    {
+      const Autocast cast("cpu", lower, {.enabled = amp});
+      loss = cross_entropy((*model)(data.x).flatten(0, -2), targets);
+    }
     loss.backward();
     optimizer->step();
     return loss;
@@ -132,13 +140,14 @@ int run_train(const TrainOptions& o) {
   // Training: each product has two more in backward; parameters are read and written, gradients written and read, and
   // the optimizer reads and writes one (momentum) or two (Adam) tensors beside them.
   const double passes = o.infer ? 1 : 3, traffic = o.infer ? 1 : w.at("optimizer") == "adamw" ? 8 : 6;
-  const double floor = floor_ms(passes * forward_flops(*model, w, data.x), traffic * param_bytes);
+  const double floor =
+      floor_ms(passes * forward_flops(*model, w, data.x), traffic * param_bytes, amp && lower == DType::bf16);
   auto rounded = [](double ms) { return std::round(ms * 1e6) / 1e6; };
   json j = {{"peer", std::string("weft-") + WEFT_VERSION},
             {"workload", o.workload},
             {"mode", "eager"},
             {"device", o.device},
-            {"amp", ""},
+            {"amp", amp ? o.amp : ""},
             {"threads", num_threads()},
             {"infer", o.infer},
             {"batch", w["batch"]},

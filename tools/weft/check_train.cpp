@@ -70,6 +70,8 @@ std::string run(const CaseFile& file, const json& c) {
   Tensor inputs = d.tensor(c.at("inputs")), targets = d.tensor(c.at("targets"));
   const json options = c.value("options", json::object());
   auto optimizer = make_optimizer(c, model->parameters());
+  DType lower = DType::bf16;
+  WEFT_CHECK(parse_dtype(options.value("autocast", "bfloat16"), lower), "autocast: unknown dtype");
   const json& per = c.at("per_step");
   const int64_t steps = c.at("steps"), accumulate = options.value("accumulate", 1);
   for (int64_t s = 0; s < steps; ++s) {
@@ -79,7 +81,11 @@ std::string run(const CaseFile& file, const json& c) {
     double sum = 0;
     for (int64_t k = 0; k < accumulate; ++k) {
       const int64_t b = (accumulate * s + k) % 4;
-      Tensor loss = loss_of(*model, inputs.select(0, b), targets.select(0, b));
+      Tensor loss;
+      {
+        const Autocast cast("cpu", lower, {.enabled = options.contains("autocast")});
+        loss = loss_of(*model, inputs.select(0, b), targets.select(0, b));
+      }
       if (accumulate > 1) loss = loss / static_cast<double>(accumulate);
       loss.backward();
       sum += loss.item<double>();
@@ -114,7 +120,7 @@ std::string run(const CaseFile& file, const json& c) {
 Outcome run_train_case(const CaseFile& file, const json& c) {
   // What a trace may ask for and this program does not have.
   const json options = c.value("options", json::object());
-  for (const char* key : {"autocast", "scaler", "grad_scaler", "scheduler", "inject_inf"})
+  for (const char* key : {"grad_scaler", "scheduler", "inject_inf"})
     if (options.contains(key) || c.contains(key)) return {Outcome::Kind::missing, key};
   std::string s = run(file, c);
   return s.empty() ? Outcome() : Outcome{Outcome::Kind::failed, s};
