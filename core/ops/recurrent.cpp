@@ -64,7 +64,7 @@ RecurrentResult recurrent_layer(Recurrence kind, const Tensor& x, const Tensor& 
   const bool lstm = kind == Recurrence::lstm, gru = kind == Recurrence::gru;
   const int64_t gates = gates_of(kind), batch = h.size(0), state = h.size(1);
   const int64_t hidden = w.projection.defined() && w.projection.dim() == 2 ? w.projection.size(1) : state;
-  const RecurrentAttrs a{kind, reverse, x.size(1), hidden, state, x.size(0), batch};
+  RecurrentAttrs a{kind, reverse, x.size(1), hidden, state, x.size(0), batch, false};
   const DType dtype = x.dtype();
   WEFT_CHECK(!w.projection.defined() || lstm, "recurrent_layer: only an lstm has a projection");
   check_operand(h, {batch, state}, dtype, "h");
@@ -83,6 +83,7 @@ RecurrentResult recurrent_layer(Recurrence kind, const Tensor& x, const Tensor& 
   const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
   auto make = [&](int64_t rows, int64_t columns, DType t) { return detail::allocate({rows, columns}, t, x.device()); };
   const Tensor in[9] = {x, h, lstm ? c : Tensor(), w.ih, w.hh, w.bias_ih, w.bias_hh, w.projection, batch_sizes};
+  a.keep = detail::needs_grad(in, 9);
   Tensor out[5] = {make(a.rows, state, dtype), make(batch, state, dtype), lstm ? make(batch, hidden, dtype) : Tensor(),
                    make(a.rows, gates * hidden, wide), lstm || gru ? make(a.rows, hidden, wide) : Tensor()};
   dispatch(RecurrentOp::record, in, out, a);

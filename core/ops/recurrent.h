@@ -42,9 +42,11 @@ struct RecurrentAttrs {
   bool reverse;
   int64_t input, hidden, state;  ///< I, H, P
   int64_t rows, batch;           ///< rows of x, N
+  bool keep;                     ///< the gates: backward will read them
 };
 /// Inputs: x, h, c, W_ih, W_hh, b_ih, b_hh, W_hr, batch_sizes. Outputs: output, h, c, the gates after their
-/// nonlinearities [rows, gates * H], and [rows, H]: c of all steps (lstm), q_n (gru), else undefined.
+/// nonlinearities [rows, gates * H] (unspecified unless `keep`), and [rows, H]: c of all steps (lstm), q_n (gru), else
+/// undefined.
 struct RecurrentOp {
   static const OpRecord record;
 };

@@ -139,7 +139,7 @@ void forward(const OpCall& c) {
           cell<kind, std::decay_t<decltype(recurrent)>::kWide>(
               CellPlace<T>{gates + (offset + n) * columns + u, hidden, units, bias + u,
                            before ? before + n * hidden + u : nullptr, kept ? kept + at + u : nullptr,
-                           to + n * hidden + u},
+                           to + n * hidden + u, a.keep},
               q, count);
           q += kLanes<T>;
         });

@@ -17,7 +17,8 @@ template <class T, int n>
 }
 
 /// Where a vector of units lies in the first of some rows; rows are gates * hidden apart in `gates`, else hidden.
-/// `gates`, of which the parts are `hidden` apart, holds W_ih x + b_ih and becomes what the nonlinearities gave.
+/// `gates`, of which the parts are `hidden` apart, holds W_ih x + b_ih and, with `keep`, becomes what the
+/// nonlinearities gave.
 template <class T>
 struct CellPlace {
   T* gates;
@@ -27,6 +28,7 @@ struct CellPlace {
   const T* before;  ///< gru: h, lstm: c, before the step
   T* kept;          ///< gru: q_n, lstm: c
   T* h;             ///< lstm: before a projection
+  bool keep;        ///< whether `gates` becomes anything
 };
 
 /// `q`: W_hh h of the units, a row kStep apart from the next, with one vector per gate; overwritten. Stage by stage for
@@ -48,7 +50,7 @@ inline void cell(const CellPlace<T>& p, T* q, int rows) {
     for (int r = 0; r < rows; ++r) sigmoid_of<T, n>(q + r * kStep + 3 * n);
     for (int r = 0; r < rows; ++r) {
       T* at = q + r * kStep;
-      for (int v = 0; v < gates; ++v) store_first(place(r, v), load(at + v * n), m);
+      for (int v = 0; p.keep && v < gates; ++v) store_first(place(r, v), load(at + v * n), m);
       const Vec<T> c = fma<T>(load(at + n), load_first(p.before + r * h, m), load(at) * load(at + 2 * n));
       store_first(p.kept + r * h, c, m);
       store(at, c);
@@ -60,7 +62,7 @@ inline void cell(const CellPlace<T>& p, T* q, int rows) {
     for (int r = 0; r < rows; ++r) sigmoid_of<T, 2 * n>(q + r * kStep);
     for (int r = 0; r < rows; ++r) {
       T* at = q + r * kStep;
-      store_first(p.kept + r * h, load(at + 2 * n), m);
+      if (p.keep) store_first(p.kept + r * h, load(at + 2 * n), m);
       store(at + 2 * n, fma<T>(load(at), load(at + 2 * n), load_first(place(r, 2), m)));
     }
     for (int r = 0; r < rows; ++r) tanh_of<T, n>(q + r * kStep + 2 * n);
@@ -79,6 +81,7 @@ inline void cell(const CellPlace<T>& p, T* q, int rows) {
       store_first(p.h + r * h, load(at), m);
     }
   }
+  if (!p.keep) return;
   for (int r = 0; r < rows; ++r)
     for (int v = 0; v < gates; ++v) store_first(place(r, v), load(q + r * kStep + v * n), m);
 }
