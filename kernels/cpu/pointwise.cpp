@@ -11,8 +11,9 @@
 namespace weft::cpu {
 namespace {
 
-constexpr int64_t kTile = 512;     // elements; all operands of a tile stay in L1
-constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
+constexpr int64_t kTile = 512;       // elements; all operands of a tile stay in L1
+constexpr int64_t kLongTile = 4096;  // where every operand is read and written where it lies
+constexpr int64_t kGrain = 32768;    // elements a thread takes at a time
 constexpr int kMaxOperands = 6;
 
 struct Plan {
@@ -50,7 +51,11 @@ void run_tiles(const Plan& p, const StridedLoop<kMaxOperands>& shape, int64_t be
   alignas(64) char tiles[kMaxOperands][kTile * 8];
   const void* in[kMaxOperands];
   const char* base[kMaxOperands];
-  enum class Way { direct, single, staged } way[kMaxOperands];
+  // direct: one run of memory; row: a run in each row of the loop, and no tile crosses rows.
+  enum class Way { direct, row, single, staged } way[kMaxOperands];
+  const int64_t inner = shape.inner();
+  const bool by_rows = inner >= kTile / 2;
+  int64_t longest = kLongTile;
   const int64_t width = static_cast<int64_t>(itemsize(p.compute));
   alignas(Cursor) char cursor_memory[kMaxOperands][sizeof(Cursor)];
   Cursor* cursor[kMaxOperands];
@@ -63,27 +68,36 @@ void run_tiles(const Plan& p, const StridedLoop<kMaxOperands>& shape, int64_t be
       base[k] = ready[k] - begin * width;
     } else if (shape.linear(operand) && t.dtype() == p.compute && !p.truth) {
       way[k] = Way::direct;
+    } else if (by_rows && shape.strides[operand].back() == 1 && t.dtype() == p.compute && !p.truth) {
+      way[k] = Way::row;
+      cursor[k] = new (cursor_memory[k]) Cursor(shape.sizes, shape.strides[operand], begin);
     } else if (shape.single(operand)) {
+      longest = kTile;
       way[k] = Way::single;
       Cursor at(shape.sizes, shape.strides[operand], 0);
       load(p, t, at, tiles[k], std::min(kTile, end - begin));
       in[k] = tiles[k];
     } else {
+      longest = kTile;
       way[k] = Way::staged;
       cursor[k] = new (cursor_memory[k]) Cursor(shape.sizes, shape.strides[operand], begin);
       in[k] = tiles[k];
     }
   }
   const bool out_direct = shape.linear(0) && p.out->dtype() == p.computed;
+  if (!out_direct) longest = kTile;
   Cursor out_at(shape.sizes, shape.strides[0], begin);
   char* out_base = static_cast<char*>(p.out->data_ptr());
   const int64_t out_item = static_cast<int64_t>(itemsize(p.out->dtype()));
   const int64_t computed_width = static_cast<int64_t>(itemsize(p.computed));
-  for (int64_t i = begin; i < end; i += kTile) {
-    int64_t n = std::min(kTile, end - i);
+  for (int64_t i = begin, n = 0; i < end; i += n) {
+    n = std::min(longest, end - i);
+    if (by_rows) n = std::min(n, inner - i % inner);
     for (int k = 0; k < p.n; ++k) {
       if (way[k] == Way::direct)
         in[k] = base[k] + i * width;
+      else if (way[k] == Way::row)
+        cursor[k]->take(n, [&](int64_t offset, int64_t, int64_t) { in[k] = base[k] + offset * width; });
       else if (way[k] == Way::staged)
         load(p, p.in[k], *cursor[k], tiles[k], n);
     }
