@@ -5,6 +5,7 @@
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <thread>
 
 #include "autograd/autograd.h"
 #include "autograd/meta.h"
@@ -44,7 +45,18 @@ void destroy_node(Node* n) {
   detail::slab_free(n, bytes);
 }
 
-std::mutex accumulator_mutex;
+// A turn is a few instructions, and one locked instruction is all it costs where nobody waits: half of a mutex.
+class SpinLock {
+ public:
+  void lock() {
+    while (taken_.exchange(true, std::memory_order_acquire)) std::this_thread::yield();
+  }
+  void unlock() { taken_.store(false, std::memory_order_release); }
+
+ private:
+  std::atomic<bool> taken_{false};
+};
+SpinLock accumulator_mutex;
 
 const OpRecord kAccumulate{.name = "accumulate_grad"};
 
@@ -136,7 +148,10 @@ void Node::save(int index, const Tensor& value, bool is_output, uint32_t nr) {
     }
   }
   s.version = value.version();
-  s.tensor = is_output ? detail::alias(value) : value;
+  if (is_output)
+    s.tensor = detail::alias(value);
+  else
+    s.tensor = value;
 }
 
 const Tensor* Node::saved_handle(int index) const {
@@ -227,8 +242,12 @@ void destroy_meta(TensorImpl* p) noexcept {
 }
 
 void set_history(Tensor& out, Node* node, uint32_t nr) {
-  TensorImpl* p = out.impl();
   node->retain();
+  adopt_history(out, node, nr);
+}
+
+void adopt_history(Tensor& out, Node* node, uint32_t nr) {
+  TensorImpl* p = out.impl();
   if (Node* old = p->grad_fn) {
     if (p->meta && p->meta->retains_grad && old->extra) {  // the gradient kept is that of the newest value
       std::erase_if(old->extra->retain, [p](const auto& r) { return r.second == p; });

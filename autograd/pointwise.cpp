@@ -68,7 +68,7 @@ Tensor gradient(const PointwiseInfo& info, int which, const Tensor* values, cons
     if (values[k].requires_grad()) node->edges[k] = autograd::gradient_edge(values[k]);
   }
   node->outputs[0] = {out.sizes(), out.dtype(), out.device()};
-  detail::set_history(out, node, 0);
+  detail::adopt_history(out, owner.release(), 0);
   return out;
 }
 
@@ -123,7 +123,7 @@ void record_pointwise(const PointwiseInfo& op, Tensor& out, const Tensor* in, co
   if (inplace)
     rebase_history(out, n);
   else
-    set_history(out, n, 0);
+    adopt_history(out, owner.release(), 0);
 }
 
 }  // namespace detail

@@ -42,10 +42,16 @@ void dispatch_op(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, in
   run(op, in, n_in, out, n_out, attrs);
   if (op.rule && needs_grad(in, n_in)) {
     Node* node = make_node(op, in, n_in, out, n_out, attrs, attrs_bytes);
-    for (int i = 0; i < n_out; ++i)
-      if (!(op.non_differentiable >> i & 1) && out[i].defined() && is_floating(out[i].dtype()))
-        set_history(out[i], node, static_cast<uint32_t>(i));
-    release_node(node);
+    int last = -1;  // this output takes the reference that make_node gave
+    for (int i = 0; i < n_out; ++i) {
+      if ((op.non_differentiable >> i & 1) || !out[i].defined() || !is_floating(out[i].dtype())) continue;
+      if (last >= 0) set_history(out[last], node, static_cast<uint32_t>(last));
+      last = i;
+    }
+    if (last >= 0)
+      adopt_history(out[last], node, static_cast<uint32_t>(last));
+    else
+      release_node(node);
   }
 }
 
@@ -89,8 +95,7 @@ Tensor dispatch_view_op(const OpRecord& op, const Tensor& self, const Dims& size
   out.impl()->view_version = s->storage->version.load(std::memory_order_relaxed);
   if (is_floating(s->dtype) && needs_grad(&self, 1)) {
     Node* node = make_node(op, &self, 1, &out, 1, attrs, attrs_bytes);
-    set_history(out, node, 0);
-    release_node(node);
+    adopt_history(out, node, 0);
   }
   return out;
 }

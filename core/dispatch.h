@@ -75,6 +75,7 @@ void check_same_device(const OpRecord& op, const Tensor* in, int n_in);
 Node* make_node(const OpRecord& op, const Tensor* in, int n_in, const Tensor* out, int n_out, const void* attrs,
                 size_t attrs_bytes);
 void set_history(Tensor& out, Node* node, uint32_t nr);
+void adopt_history(Tensor& out, Node* node, uint32_t nr);  // set_history that takes the caller's reference to node
 void check_inplace(const Tensor& self, const char* op);
 void rebase_history(Tensor& self, Node* node);
 void release_node(Node* node) noexcept;
