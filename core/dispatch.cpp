@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "core/deferral.h"
 #include "core/error.h"
 #include "core/profile.h"
 #include "core/thread_state.h"
@@ -32,14 +33,17 @@ void check_same_device(const OpRecord& op, const Tensor* in, int n_in) {
 }
 
 namespace {
-void run(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs) {
+void run(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs,
+         size_t attrs_bytes) {
   check_same_device(op, in, n_in);
+  if (Deferral* deferral = thread_state.deferral) [[unlikely]]
+    return deferral->put_off({op, in, n_in, out, n_out, attrs}, attrs_bytes);
   op.cpu({op, in, n_in, out, n_out, attrs});
 }
 
 void dispatch_op(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs,
                  size_t attrs_bytes) {
-  run(op, in, n_in, out, n_out, attrs);
+  run(op, in, n_in, out, n_out, attrs, attrs_bytes);
   if (op.rule && needs_grad(in, n_in)) {
     Node* node = make_node(op, in, n_in, out, n_out, attrs, attrs_bytes);
     int last = -1;  // this output takes the reference that make_node gave
@@ -74,7 +78,7 @@ void dispatch_inplace_op(const OpRecord& op, Tensor& self, const Tensor* in, int
   } else if (record) {
     node = make_node(op, in, n_in, nullptr, 0, attrs, attrs_bytes);
   }
-  run(op, in, n_in, &self, 1, attrs);
+  run(op, in, n_in, &self, 1, attrs, attrs_bytes);
   self.impl()->storage->bump(op.name);
   if (node) rebase_history(self, node);
 }

@@ -1,6 +1,7 @@
 #include "core/pointwise.h"
 
 #include "core/autocast.h"
+#include "core/deferral.h"
 #include "core/dispatch.h"
 #include "core/error.h"
 #include "core/profile.h"
@@ -64,6 +65,8 @@ void run(const PointwiseInfo& op, const Loops& loops, DType common, const Tensor
   }
   bool truth = op.dtypes == Dtypes::logical && loops.writes_bool;
   DType compute = truth ? DType::i64 : compute_dtype(common);
+  if (detail::Deferral* deferral = detail::thread_state.deferral) [[unlikely]]
+    return deferral->put_off({op, loops, compute, truth, out, in, n, params});
   cpu::run_pointwise(loops, compute, truth, out, in, n, params);
 }
 

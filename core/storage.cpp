@@ -3,8 +3,10 @@
 #include <new>
 
 #include "core/allocator.h"
+#include "core/deferral.h"
 #include "core/error.h"
 #include "core/profile.h"
+#include "core/thread_state.h"
 
 namespace weft {
 namespace {
@@ -19,7 +21,9 @@ static_assert(sizeof(Storage) <= kHeader);
 Storage* Storage::allocate(size_t bytes, Device device) {
   WEFT_CHECK(device.is_cpu(), "tensor on {}: this build has no CUDA backend; use device \"cpu\"", device);
   WEFT_CHECK(bytes <= (size_t{1} << 62), "out of memory: {} bytes asked for on cpu", bytes);
-  char* block = static_cast<char*>(detail::cpu_allocate(kHeader + bytes));
+  detail::Deferral* deferral = detail::thread_state.deferral;
+  char* block =
+      static_cast<char*>(deferral ? deferral->allocate(kHeader + bytes) : detail::cpu_allocate(kHeader + bytes));
   auto* s = new (block) Storage;
   s->data = block + kHeader;
   s->bytes = bytes;
@@ -46,6 +50,8 @@ void Storage::destroy(Storage* s) noexcept {
       report(&detail::ProfileHooks::freed, s);
     size_t bytes = kHeader + s->bytes;
     s->~Storage();
+    if (detail::Deferral* deferral = detail::thread_state.deferral) [[unlikely]]
+      return deferral->release(s, bytes);
     detail::cpu_free(s, bytes);
     return;
   }

@@ -15,11 +15,16 @@
 #include "core/dtype.h"
 #include "core/scalar.h"
 #include "core/tensor_impl.h"
+#include "core/thread_state.h"
 
 namespace weft {
 
 class Generator;
 class TensorIndex;
+
+namespace detail {
+void settle(Storage* storage);  // core/deferral.h
+}
 
 enum class MemoryFormat : uint8_t { contiguous, channels_last, channels_last_3d, preserve };
 
@@ -92,13 +97,17 @@ class Tensor {
   bool is_contiguous(MemoryFormat format = MemoryFormat::contiguous) const;
   bool is_floating_point() const { return is_floating(impl_->dtype); }
   size_t nbytes() const { return static_cast<size_t>(numel()) * itemsize(dtype()); }
-  /// Address of the first element.
-  void* data_ptr() const { return impl_->data; }
+  /// Address of the first element. Inside a compiled function this runs what was put off so far.
+  void* data_ptr() const {
+    if (detail::thread_state.deferral) [[unlikely]]
+      detail::settle(impl_->storage);
+    return impl_->data;
+  }
   /// Typed address; weft::Error when T does not have the tensor's itemsize and kind.
   template <class T>
   T* data() const {
     check_data_type(kind_of<T>(), sizeof(T));
-    return static_cast<T*>(impl_->data);
+    return static_cast<T*>(data_ptr());
   }
   /// The value of a one-element tensor.
   Scalar item() const;

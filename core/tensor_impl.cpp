@@ -3,12 +3,15 @@
 #include <new>
 
 #include "core/allocator.h"
+#include "core/deferral.h"
 #include "core/dispatch.h"
 #include "core/thread_state.h"
 
 namespace weft {
 
 constinit thread_local detail::ThreadState detail::thread_state{};
+
+void detail::settle(Storage* storage) { thread_state.deferral->settle(storage); }
 
 bool is_contiguous(const Dims& sizes, const Dims& strides) {
   int64_t step = 1;

@@ -4,6 +4,8 @@
 namespace weft {
 
 namespace detail {
+class Deferral;
+
 /// Per-thread switches that the dispatch path reads: one struct, fetched once per op.
 struct ThreadState {
   bool grad_mode = true;
@@ -13,6 +15,7 @@ struct ThreadState {
   bool autocast_cache = false;
   DType autocast_dtype = DType::bf16;
   int saved_hooks = 0;  ///< depth of SavedTensorHooks on this thread
+  Deferral* deferral = nullptr;  ///< takes this thread's kernels instead of running them (core/deferral.h)
 };
 extern constinit thread_local ThreadState thread_state;
 }  // namespace detail

@@ -1,0 +1,128 @@
+// How a recorder runs what it put off: fused groups as one pass, everything else by the op's own kernel.
+#include <algorithm>
+
+#include "compile/recorder.h"
+#include "core/profile.h"
+
+namespace weft::graph {
+namespace {
+
+// Kernels run as they would have run at once, without history.
+struct Running {
+  detail::ThreadState before = detail::thread_state;
+  Running() {
+    detail::thread_state.deferral = nullptr;
+    detail::thread_state.grad_mode = false;
+  }
+  ~Running() {
+    detail::thread_state.deferral = before.deferral;
+    detail::thread_state.grad_mode = before.grad_mode;
+  }
+};
+
+Tensor tensor_of(const Operand& o, Storage& storage) {
+  TensorImpl* p = TensorImpl::create();
+  p->dtype = o.dtype;
+  p->device = storage.device;
+  storage.retain();
+  p->storage = &storage;
+  p->set_geometry(o.sizes, o.strides, o.offset);
+  return Tensor::from_impl(p);
+}
+
+// Memory that somebody else owns may lie over other memory: then only the order of the program will do.
+template <class Slots>
+bool may_overlap(const Slots& slots) {
+  for (size_t a = 0; a < slots.size(); ++a) {
+    if (slots[a].owned) continue;
+    for (size_t b = 0; b < slots.size(); ++b)
+      if (a != b && slots[b].held && slots[a].data < slots[b].data + slots[b].bytes &&
+          slots[b].data < slots[a].data + slots[a].bytes)
+        return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+const char* Recorder::number(const Step& s, size_t at, size_t input) const {
+  const size_t params = (static_cast<size_t>(s.params) * sizeof(Scalar) + kAlign - 1) / kAlign * kAlign;
+  return reinterpret_cast<const char*>(&data_[data_at_[at] + params + input * kNumber]);
+}
+
+const Scalar* Recorder::params(const Step& s, size_t at) const {
+  return s.params ? reinterpret_cast<const Scalar*>(&data_[data_at_[at]]) : nullptr;
+}
+
+void Recorder::run_step(const Step& s, size_t at, Storage* storages) {
+  Storage number_storage;
+  number_storage.owned = false;
+  number_storage.retain();
+  std::vector<Tensor> in, out;
+  for (size_t i = 0; i < s.in.size(); ++i) {
+    const Operand& o = s.in[i];
+    if (o.buffer == Operand::kNumber) {
+      in.push_back(tensor_of(o, number_storage));
+      in.back().impl()->data = const_cast<char*>(number(s, at, i));
+    } else {
+      in.push_back(o.in_memory() ? tensor_of(o, storages[o.buffer]) : Tensor());
+    }
+  }
+  for (const Operand& o : s.out) out.push_back(o.in_memory() ? tensor_of(o, storages[o.buffer]) : Tensor());
+  if (s.pointwise())
+    cpu::run_pointwise(*s.loops, s.compute, s.truth, out[0], in.data(), static_cast<int>(in.size()), params(s, at));
+  else
+    s.op->cpu({*s.op, in.data(), static_cast<int>(in.size()), out.data(), static_cast<int>(out.size()),
+               s.attrs_bytes ? &data_[data_at_[at]] : nullptr});
+}
+
+void Recorder::run_group(const Graph& g, const Plan& plan, const Plan::Run& run) {
+  std::vector<cpu::FusedPlace> places(plan.places.begin() + run.places_at,
+                                      plan.places.begin() + run.places_at + run.places);
+  for (size_t i = 0; i < places.size(); ++i) {
+    if (places[i].kind == cpu::FusedPlace::Kind::tile) continue;
+    const Plan::Source& from = plan.sources[static_cast<size_t>(run.places_at) + i];
+    const Step& s = g.steps[static_cast<size_t>(from.step)];
+    const Operand& o = from.input < 0 ? s.out[0] : s.in[static_cast<size_t>(from.input)];
+    places[i].data =
+        o.in_memory() ? slots_[static_cast<size_t>(o.buffer)].data + o.offset * static_cast<int64_t>(itemsize(o.dtype))
+                      : const_cast<char*>(number(s, static_cast<size_t>(from.step), static_cast<size_t>(from.input)));
+  }
+  std::vector<cpu::FusedStep> steps(plan.fused_steps.begin() + run.steps_at,
+                                    plan.fused_steps.begin() + run.steps_at + run.steps);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const size_t at = static_cast<size_t>(plan.step_of[static_cast<size_t>(run.steps_at) + i]);
+    steps[i].params = params(g.steps[at], at);
+  }
+  const Operand& out = g.steps[static_cast<size_t>(run.first)].out[0];
+  cpu::run_fused(out.sizes, out.strides, steps, places, run.tiles);
+}
+
+void Recorder::execute(const Graph& g, const Plan& plan) {
+  const Running running;
+  const auto storages = std::make_unique<Storage[]>(slots_.size());
+  for (size_t b = 0; b < slots_.size(); ++b) {
+    storages[b].data = slots_[b].data;
+    storages[b].bytes = slots_[b].bytes;
+    storages[b].device = slots_[b].device;
+    storages[b].owned = false;
+    storages[b].retain();  // never the last owner: what kernels make of it ends first
+  }
+  const auto step = [&](int k) { run_step(g.steps[static_cast<size_t>(k)], static_cast<size_t>(k), storages.get()); };
+  if (may_overlap(slots_)) {
+    for (int k = 0; k < static_cast<int>(g.steps.size()); ++k) step(k);
+    return;
+  }
+  for (const Plan::Run& run : plan.runs) {
+    std::string name;
+    if (detail::profiling()) [[unlikely]]
+      name = (run.fused ? "fused " : "run ") + g.steps[static_cast<size_t>(run.first)].name();
+    const detail::ProfileScope scope({.kind = detail::ProfileKind::range, .name = name});
+    if (run.fused)
+      run_group(g, plan, run);
+    else
+      step(run.first);
+  }
+}
+
+}  // namespace weft::graph

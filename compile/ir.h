@@ -1,0 +1,69 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/deferral.h"
+
+// What a compiled function records: the kernels that ran, in order. Memory is named by buffers (one per storage), and
+// what a buffer holds between two writes is a value: each value is written once, so the list is flat SSA. Views are
+// geometry of operands; in-place ops write a new value of the buffer they change. Numbers (parameters of pointwise ops,
+// attributes, wrapped C++ numbers) are inputs of every call, never part of the recording.
+namespace weft::graph {
+
+/// A tensor argument of a kernel: which memory, seen how.
+struct Operand {
+  static constexpr int kUndefined = -1;  ///< an absent optional argument
+  static constexpr int kNumber = -2;     ///< a C++ number: 0-dim, its value comes with each call
+
+  int buffer = kUndefined;
+  int value = -1;  ///< what is read, or what is written (Graph::number)
+  DType dtype = DType::f32;
+  Dims sizes, strides;
+  int64_t offset = 0;  ///< in elements
+
+  bool in_memory() const { return buffer >= 0; }
+  bool same_place(const Operand& o) const {
+    return buffer == o.buffer && dtype == o.dtype && offset == o.offset && sizes == o.sizes && strides == o.strides;
+  }
+};
+
+struct Step {
+  const OpRecord* op = nullptr;
+  const PointwiseInfo* info = nullptr;  ///< null: a structured op
+  const Loops* loops = nullptr;         ///< of info: forward or a gradient
+  DType compute = DType::f32;
+  bool truth = false;
+  std::vector<Operand> in, out;
+  int params = 0;          ///< numbers of a pointwise op
+  size_t attrs_bytes = 0;  ///< of a structured op
+  int group = 0;           ///< pointwise steps of one group run as one kernel
+
+  bool pointwise() const { return info != nullptr; }
+  DType computed() const { return loops->writes_bool ? DType::bool_ : compute; }
+  /// The op's name; gradients of pointwise ops end in "_backward".
+  std::string name() const;
+  /// Everything that a call must repeat, except the group.
+  bool same(const Step& o) const;
+};
+
+struct Buffer {
+  size_t bytes = 0;
+  bool born = false;  ///< allocated by the recorded call itself; else an input
+};
+
+struct Graph {
+  std::vector<Step> steps;
+  std::vector<Buffer> buffers;  ///< in order of first use
+  int values = 0;
+
+  /// Numbers the values. A structured op without outputs (an optimizer's update) changes its inputs.
+  void number();
+  /// Throws weft::Error when a value is read before it is written, or an operand lies outside of its buffer.
+  void verify() const;
+  /// A line per step: "%4 = mul(%1, %3) f32[2, 3]  ; group 0".
+  std::string str() const;
+  /// For graphviz; a box per group.
+  std::string dot() const;
+};
+
+}  // namespace weft::graph

@@ -1,0 +1,239 @@
+#include "compile/plan.h"
+
+#include <algorithm>
+
+namespace weft::graph {
+namespace {
+
+constexpr int kMostSteps = 48;  // of a group
+constexpr size_t kMostTouched = 96;
+
+int64_t numel(const Operand& o) {
+  int64_t n = 1;
+  for (int64_t s : o.sizes) n *= s;
+  return n;
+}
+size_t bytes(const Operand& o) { return static_cast<size_t>(numel(o)) * itemsize(o.dtype); }
+
+bool linear(const Operand& o, const Operand& out) { return o.sizes == out.sizes && o.strides == out.strides; }
+bool single(const Operand& o) { return o.buffer == Operand::kNumber || numel(o) == 1; }
+
+// Read in place or gathered along rows; operands that run across the rows go through the blocks of run_pointwise.
+bool readable(const Operand& o, const Operand& out) {
+  if (single(o) || linear(o, out)) return true;
+  return !o.sizes.empty() && (o.sizes.back() == 1 || o.strides.back() <= 1) && is_contiguous(out.sizes, out.strides);
+}
+
+bool fusable(const Step& s) {
+  if (!s.pointwise()) return false;
+  const Operand& out = s.out[0];
+  if (!detail::is_dense(out.sizes, out.strides)) return false;
+  for (const Operand& o : s.in) {
+    if (!readable(o, out)) return false;
+    if (o.in_memory() && o.buffer == out.buffer && !o.same_place(out)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void Grouper::clear() {
+  touched_.clear();
+  written_.clear();
+  open_ = false;
+  steps_ = 0;
+}
+
+bool Grouper::fits(const Step& s) const {
+  const Operand& out = s.out[0];
+  if (steps_ >= kMostSteps || touched_.size() >= kMostTouched || out.sizes != sizes_ || out.strides != strides_)
+    return false;
+  for (const Operand& t : touched_)
+    if (t.buffer == out.buffer && !t.same_place(out)) return false;
+  for (const Operand& o : s.in)
+    for (const Operand& w : written_)
+      if (o.buffer == w.buffer && !o.same_place(w)) return false;
+  return true;
+}
+
+bool Grouper::join(const Step& s) {
+  const bool can = fusable(s);
+  const bool joins = open_ && can && fits(s);
+  if (!joins) clear();
+  open_ = can;
+  if (!can) return false;
+  if (!joins) {
+    sizes_ = s.out[0].sizes;
+    strides_ = s.out[0].strides;
+  }
+  ++steps_;
+  for (const Operand& o : s.in)
+    if (o.in_memory()) touched_.push_back(o);
+  touched_.push_back(s.out[0]);
+  written_.push_back(s.out[0]);
+  return joins;
+}
+
+namespace {
+
+class Planner {
+ public:
+  Planner(const Graph& g, std::vector<char> alive) : g_(g), plan_(std::make_shared<Plan>()) {
+    plan_->alive = std::move(alive);
+    find_needed();
+    for (int first = 0; first < static_cast<int>(g_.steps.size());) {
+      int end = first + 1;
+      while (end < static_cast<int>(g_.steps.size()) && step(end).group == step(first).group) ++end;
+      add(first, end);
+      first = end;
+    }
+  }
+  std::shared_ptr<const Plan> take() { return plan_; }
+
+ private:
+  const Step& step(int k) const { return g_.steps[static_cast<size_t>(k)]; }
+
+  // Which steps run at all, and after which step a buffer's contents are of no use. A pointwise step whose result
+  // nobody reads later and nobody holds is dead.
+  void find_needed() {
+    last_use_.assign(g_.buffers.size(), -1);
+    dead_.assign(g_.steps.size(), 0);
+    for (size_t b = 0; b < g_.buffers.size(); ++b)
+      if (plan_->alive[b]) last_use_[b] = static_cast<int>(g_.steps.size());
+    for (int k = static_cast<int>(g_.steps.size()) - 1; k >= 0; --k) {
+      const Step& s = step(k);
+      if (s.pointwise() && last_use_[static_cast<size_t>(s.out[0].buffer)] < 0) {
+        dead_[static_cast<size_t>(k)] = 1;
+        ++plan_->dead_ops;
+        continue;
+      }
+      const auto use = [&](const Operand& o) {
+        if (o.in_memory())
+          last_use_[static_cast<size_t>(o.buffer)] = std::max(last_use_[static_cast<size_t>(o.buffer)], k);
+      };
+      for (const Operand& o : s.in) use(o);
+      if (!s.pointwise())
+        for (const Operand& o : s.out) use(o);
+    }
+  }
+
+  void add(int first, int end) {
+    std::vector<int> live;
+    for (int k = first; k < end; ++k) {
+      if (step(k).pointwise()) {
+        plan_->bytes_before += bytes(step(k).out[0]);
+        for (const Operand& o : step(k).in) plan_->bytes_before += o.in_memory() ? bytes(o) : 0;
+      }
+      if (!dead_[static_cast<size_t>(k)]) live.push_back(k);
+    }
+    if (live.empty()) return;
+    ++plan_->kernels;
+    Plan::Run run{.first = live[0], .count = static_cast<int>(live.size())};
+    if (live.size() > 1)
+      fuse(run, live, end);
+    else if (const Step& s = step(live[0]); s.pointwise()) {
+      plan_->bytes_after += bytes(s.out[0]);
+      for (const Operand& o : s.in) plan_->bytes_after += o.in_memory() ? bytes(o) : 0;
+    }
+    plan_->runs.push_back(run);
+  }
+
+  void fuse(Plan::Run& run, const std::vector<int>& live, int end) {
+    run.fused = true;
+    run.steps_at = static_cast<int>(plan_->fused_steps.size());
+    run.places_at = static_cast<int>(plan_->places.size());
+    run.steps = run.count;
+    plan_->fused_ops += live.size();
+    std::vector<int> last_in_group(g_.buffers.size(), -1);
+    for (int k : live) {
+      for (const Operand& o : step(k).in)
+        if (o.in_memory()) last_in_group[static_cast<size_t>(o.buffer)] = k;
+    }
+    std::vector<int> place_of(g_.buffers.size(), -1);  // of buffers that lie in the group's own layout
+    std::vector<int> free_tiles;
+    std::vector<std::pair<int, int>> in_tiles;  // buffer, tile
+    for (int k : live) {
+      const Step& s = step(k);
+      cpu::FusedStep f{.loop = loop(s),
+                       .compute = s.compute,
+                       .computed = s.computed(),
+                       .truth = s.truth,
+                       .n_in = static_cast<int>(s.in.size()),
+                       .in = {},
+                       .out = 0,
+                       .params = nullptr};
+      for (size_t i = 0; i < s.in.size(); ++i) {
+        const Operand& o = s.in[i];
+        const bool own = o.in_memory() && linear(o, s.out[0]);
+        int place = own ? place_of[static_cast<size_t>(o.buffer)] : -1;
+        if (place < 0 || !same_place(run, place, o)) {
+          place = new_place(run, k, static_cast<int>(i), o, s.out[0]);
+          if (own) place_of[static_cast<size_t>(o.buffer)] = place;
+          plan_->bytes_after += o.in_memory() ? bytes(o) : 0;
+        }
+        f.in[i] = place;
+      }
+      // Tiles whose last reader this step is can take its result: loops work in place.
+      std::erase_if(in_tiles, [&](const auto& t) {
+        const bool done = last_in_group[static_cast<size_t>(t.first)] <= k;
+        if (done) free_tiles.push_back(t.second);
+        return done;
+      });
+      const Operand& out = s.out[0];
+      int& place = place_of[static_cast<size_t>(out.buffer)];
+      if (place < 0 || !same_place(run, place, out)) {
+        place = new_place(run, k, -1, out, out);
+        if (last_use_[static_cast<size_t>(out.buffer)] < end) {
+          cpu::FusedPlace& p = plan_->places[static_cast<size_t>(run.places_at + place)];
+          p.kind = cpu::FusedPlace::Kind::tile;
+          if (free_tiles.empty()) free_tiles.push_back(run.tiles++);
+          p.tile = free_tiles.back();
+          free_tiles.pop_back();
+          in_tiles.push_back({out.buffer, p.tile});
+        } else {
+          plan_->bytes_after += bytes(out);
+        }
+      }
+      f.out = place;
+      plan_->fused_steps.push_back(f);
+      plan_->step_of.push_back(k);
+    }
+    run.places = static_cast<int>(plan_->places.size()) - run.places_at;
+  }
+
+  // The place already known for this buffer is the one `o` means.
+  bool same_place(const Plan::Run& run, int place, const Operand& o) const {
+    const Plan::Source& from = plan_->sources[static_cast<size_t>(run.places_at + place)];
+    const Step& s = step(from.step);
+    return (from.input < 0 ? s.out[0] : s.in[static_cast<size_t>(from.input)]).same_place(o);
+  }
+
+  int new_place(const Plan::Run& run, int k, int input, const Operand& o, const Operand& out) {
+    using Kind = cpu::FusedPlace::Kind;
+    cpu::FusedPlace p{.kind = Kind::memory, .dtype = o.dtype, .sizes = o.sizes, .strides = o.strides};
+    if (o.in_memory() && linear(o, out))
+      p.kind = Kind::memory;
+    else
+      p.kind = single(o) ? Kind::single : Kind::strided;
+    plan_->places.push_back(p);
+    plan_->sources.push_back({k, input});
+    return static_cast<int>(plan_->places.size()) - run.places_at - 1;
+  }
+
+  static LoopFn loop(const Step& s) {
+    return s.compute == DType::f32 ? s.loops->f32 : s.compute == DType::f64 ? s.loops->f64 : s.loops->i64;
+  }
+
+  const Graph& g_;
+  std::shared_ptr<Plan> plan_;
+  std::vector<int> last_use_;
+  std::vector<char> dead_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive) {
+  return Planner(g, std::move(alive)).take();
+}
+
+}  // namespace weft::graph

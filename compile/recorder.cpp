@@ -1,0 +1,303 @@
+#include "compile/recorder.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/allocator.h"
+#include "core/error.h"
+
+namespace weft::graph {
+namespace {
+
+constexpr size_t kReuse = 16384;      // bytes; smaller blocks are not worth keeping apart
+constexpr size_t kMostSteps = 20000;  // of a stretch: bounds what waits
+constexpr size_t kMostTexts = 16;
+
+bool same_view(const Operand& o, const TensorImpl* t) {
+  return o.dtype == t->dtype && o.offset == t->offset && o.sizes == t->sizes && o.strides == t->strides;
+}
+
+std::string tensor_text(const Operand& o) { return detail::format("{}{} strides {}", {o.dtype, o.sizes, o.strides}); }
+
+// The first thing in which a step differs from what was recorded.
+std::string difference(size_t k, const Step& now, const Step& then) {
+  const std::string at = detail::format("step {}, {}: ", {k, now.name()});
+  if (now.op != then.op || now.loops != then.loops) return at + "recorded " + then.name();
+  for (size_t i = 0; i < now.in.size() && i < then.in.size(); ++i) {
+    if (now.in[i].same_place(then.in[i])) continue;
+    if (now.in[i].sizes == then.in[i].sizes && now.in[i].dtype == then.in[i].dtype &&
+        now.in[i].strides == then.in[i].strides)
+      return at + detail::format("input {} is another tensor", {i});
+    return at + detail::format("input {} is {}, recorded {}", {i, tensor_text(now.in[i]), tensor_text(then.in[i])});
+  }
+  return at + "other results or options";
+}
+
+}  // namespace
+
+Recorder::~Recorder() { forget(); }
+
+bool Recorder::is_number(const Key& key, const Tensor& t) const { return key.info && t.impl()->wrapped_number; }
+
+int Recorder::slot_of(Storage* s) {
+  Known& k = known_[s];
+  if (k.slot < 0) {
+    k.slot = static_cast<int>(slots_.size());
+    if (!k.born) s->retain();
+    slots_.push_back({static_cast<char*>(s->data), s->bytes, k.born ? nullptr : s, s->device, s->owned});
+  }
+  return k.slot;
+}
+
+bool Recorder::matches(const Step& s, const Key& key) {
+  if (s.op != key.op || s.loops != key.loops || s.compute != key.compute || s.truth != key.truth ||
+      s.params != key.params || s.attrs_bytes != key.attrs_bytes || static_cast<int>(s.in.size()) != key.n_in ||
+      static_cast<int>(s.out.size()) != key.n_out)
+    return false;
+  const auto same = [&](const Operand& o, const Tensor& t) {
+    if (!t.defined()) return o.buffer == Operand::kUndefined;
+    if (is_number(key, t)) return o.buffer == Operand::kNumber && o.dtype == t.dtype();
+    return same_view(o, t.impl()) && slot_of(t.impl()->storage) == o.buffer;
+  };
+  for (int i = 0; i < key.n_in; ++i)
+    if (!same(s.in[static_cast<size_t>(i)], key.in[i])) return false;
+  for (int i = 0; i < key.n_out; ++i)
+    if (!same(s.out[static_cast<size_t>(i)], key.out[i])) return false;
+  return true;
+}
+
+Step Recorder::describe(const Key& key) {
+  Step s{.op = key.op,
+         .info = key.info,
+         .loops = key.loops,
+         .compute = key.compute,
+         .truth = key.truth,
+         .params = key.params,
+         .attrs_bytes = key.attrs_bytes};
+  const auto operand = [&](const Tensor& t) {
+    Operand o;
+    if (!t.defined()) return o;
+    o.dtype = t.dtype();
+    if (is_number(key, t)) {
+      o.buffer = Operand::kNumber;
+      return o;
+    }
+    o.sizes = t.sizes();
+    o.strides = t.strides();
+    o.offset = t.storage_offset();
+    o.buffer = slot_of(t.impl()->storage);
+    return o;
+  };
+  for (int i = 0; i < key.n_in; ++i) s.in.push_back(operand(key.in[i]));
+  for (int i = 0; i < key.n_out; ++i) s.out.push_back(operand(key.out[i]));
+  return s;
+}
+
+void Recorder::note(std::string reason) {
+  std::lock_guard lock(cache_.mutex);
+  if (cache_.reasons.size() == kMostTexts) cache_.reasons.erase(cache_.reasons.begin());
+  cache_.reasons.push_back(std::move(reason));
+}
+
+std::shared_ptr<Entry> Recorder::find_alike(const std::vector<Step>& before, const Step* now) {
+  std::vector<std::shared_ptr<Entry>> entries;
+  {
+    std::lock_guard lock(cache_.mutex);
+    entries = cache_.entries;
+  }
+  for (const auto& e : entries) {
+    const std::vector<Step>& steps = e->graph.steps;
+    if (now ? steps.size() <= at_ || !steps[at_].same(*now) : steps.size() != at_) continue;
+    if (std::equal(steps.begin(), steps.begin() + static_cast<ptrdiff_t>(at_), before.begin(),
+                   [](const Step& a, const Step& b) { return a.same(b); }))
+      return e;
+  }
+  return nullptr;
+}
+
+// The step to come differs from entry_: another recording that began alike takes over, or a new one begins.
+void Recorder::diverge(const Key& key) {
+  const std::shared_ptr<Entry> old = std::move(entry_);
+  const Step now = describe(key);
+  if ((entry_ = find_alike(old->graph.steps, &now))) return;
+  note(at_ < old->graph.steps.size() ? difference(at_, now, old->graph.steps[at_])
+                                     : detail::format("step {}, {}: the recording ends before", {at_, now.name()}));
+  graph_.steps.assign(old->graph.steps.begin(), old->graph.steps.begin() + static_cast<ptrdiff_t>(at_));
+  grouper_.clear();
+  for (const Step& s : graph_.steps) grouper_.join(s);
+}
+
+void Recorder::new_group() {
+  for (const auto& [block, bytes] : freed_) free_[bytes].push_back(block);
+  freed_.clear();
+}
+
+void Recorder::add(const Key& key, const void* attrs, const Scalar* params) {
+  if (at_ == 0) {
+    std::lock_guard lock(cache_.mutex);
+    if (stretch_ < cache_.expected.size()) entry_ = cache_.expected[stretch_];
+  }
+  if (at_ == 0 && !entry_) {
+    const Step now = describe(key);
+    if (!(entry_ = find_alike({}, &now))) note(stretch_ ? "after a break" : "first call");
+  }
+  if (entry_ && (at_ >= entry_->graph.steps.size() || !matches(entry_->graph.steps[at_], key))) diverge(key);
+  int group;
+  if (entry_) {
+    group = entry_->graph.steps[at_].group;
+  } else {
+    Step s = describe(key);
+    const int before = graph_.steps.empty() ? -1 : graph_.steps.back().group;
+    s.group = group = grouper_.join(s) ? before : before + 1;
+    graph_.steps.push_back(std::move(s));
+  }
+  if (group != group_) new_group();
+  group_ = group;
+
+  // Attributes or parameters, then the numbers among the inputs.
+  const auto aligned = [](size_t n) { return (n + kAlign - 1) / kAlign * kAlign; };
+  const size_t own = aligned(key.info ? static_cast<size_t>(key.params) * sizeof(Scalar) : key.attrs_bytes);
+  const size_t start = data_.size();
+  data_.resize(start + own + (key.info ? aligned(static_cast<size_t>(key.n_in) * kNumber) : 0));
+  data_at_.push_back(start);
+  if (key.info && key.params) std::memcpy(&data_[start], params, static_cast<size_t>(key.params) * sizeof(Scalar));
+  if (!key.info && key.attrs_bytes) std::memcpy(&data_[start], attrs, key.attrs_bytes);
+  for (int i = 0; key.info && i < key.n_in; ++i)
+    if (is_number(key, key.in[i]))
+      std::memcpy(&data_[start + own + static_cast<size_t>(i) * kNumber], key.in[i].impl()->data,
+                  itemsize(key.in[i].dtype()));
+  ++at_;
+
+  bool seen = at_ >= kMostSteps;
+  for (const Storage* s : exposed_) {
+    for (int i = 0; i < key.n_in; ++i) seen |= key.in[i].defined() && key.in[i].impl()->storage == s;
+    for (int i = 0; i < key.n_out; ++i) seen |= key.out[i].defined() && key.out[i].impl()->storage == s;
+  }
+  if (seen) run("the host holds the address of what it touches");
+}
+
+void Recorder::put_off(const OpCall& c, size_t attrs_bytes) {
+  add({&c.op, nullptr, nullptr, DType::f32, false, c.in, c.n_in, c.out, c.n_out, 0, attrs_bytes}, c.attrs, nullptr);
+}
+
+void Recorder::put_off(const detail::PointwiseCall& c) {
+  if (c.out.numel() == 0) return;
+  // A gradient kernel takes an integer or bool nowhere: parameters are those of the record.
+  add({&c.op.record, &c.op, &c.loops, c.compute, c.truth, c.in, c.n_in, &c.out, 1, c.params ? c.op.params : 0, 0},
+      nullptr, c.params);
+}
+
+void Recorder::settle(Storage* storage) {
+  const auto it = known_.find(storage);
+  const bool waits = at_ > 0 && it != known_.end() && (it->second.slot >= 0 || it->second.reused);
+  if (std::find(exposed_.begin(), exposed_.end(), storage) == exposed_.end()) exposed_.push_back(storage);
+  if (waits) run("the host reads memory (item(), data_ptr(), printing)");
+}
+
+void* Recorder::allocate(size_t bytes) {
+  if (bytes >= kReuse)
+    if (auto it = free_.find(bytes); it != free_.end() && !it->second.empty()) {
+      void* block = it->second.back();
+      known_[block] = {.slot = -1, .born = true, .reused = true};
+      it->second.pop_back();
+      return block;
+    }
+  void* block = detail::cpu_allocate(bytes);
+  known_[block] = {.slot = -1, .born = true, .reused = false};
+  return block;
+}
+
+void Recorder::release(void* block, size_t bytes) noexcept {
+  std::erase(exposed_, static_cast<Storage*>(block));
+  const auto it = known_.find(block);
+  if (it == known_.end()) return detail::cpu_free(block, bytes);
+  const Known k = it->second;
+  known_.erase(it);
+  if (k.slot >= 0) slots_[static_cast<size_t>(k.slot)].alive = false;
+  if (k.slot >= 0 || k.reused)
+    freed_.push_back({block, bytes});
+  else
+    detail::cpu_free(block, bytes);
+}
+
+void Recorder::finish() { run(nullptr); }
+
+// Ends a stretch: nothing waits any more. Memory that was kept for its kernels goes back.
+void Recorder::forget() noexcept {
+  new_group();
+  for (auto& [bytes, blocks] : free_)
+    for (void* block : blocks) detail::cpu_free(block, bytes);
+  free_.clear();
+  std::vector<Slot> slots;
+  slots.swap(slots_);
+  for (const Slot& s : slots)
+    if (s.held) known_.erase(s.held);
+  for (auto& [storage, k] : known_) k = {.slot = -1, .born = k.born, .reused = false};
+  at_ = 0;
+  group_ = -1;
+  entry_ = nullptr;
+  graph_ = {};
+  grouper_.clear();
+  data_.clear();
+  data_at_.clear();
+  for (const Slot& s : slots) Storage::release(s.held);
+}
+
+void Recorder::run(const char* reason) {
+  if (at_ == 0) return;
+  struct Forget {
+    Recorder& r;
+    ~Forget() { r.forget(); }
+  } forget_after{*this};
+
+  if (entry_ && at_ < entry_->graph.steps.size())
+    if (auto shorter = find_alike(entry_->graph.steps, nullptr)) entry_ = std::move(shorter);
+  const bool whole = entry_ && at_ == entry_->graph.steps.size();
+  const std::string last = reason ? (entry_ ? entry_->graph.steps : graph_.steps)[at_ - 1].name() : std::string();
+  if (!whole) {
+    const auto made = std::make_shared<Entry>();
+    if (entry_) {
+      note(detail::format("ends after step {} of {}", {at_, entry_->graph.steps.size()}));
+      graph_.steps.assign(entry_->graph.steps.begin(), entry_->graph.steps.begin() + static_cast<ptrdiff_t>(at_));
+    }
+    for (const Slot& s : slots_) graph_.buffers.push_back({s.bytes, s.held == nullptr});
+    graph_.number();
+    graph_.verify();
+    made->graph = std::move(graph_);
+    entry_ = made;
+  }
+  std::vector<char> alive(entry_->graph.buffers.size(), 0);
+  for (size_t b = 0; b < alive.size() && b < slots_.size(); ++b) alive[b] = slots_[b].held || slots_[b].alive;
+
+  std::shared_ptr<const Plan> plan;
+  {
+    std::lock_guard lock(cache_.mutex);
+    plan = entry_->plan;
+  }
+  if (!plan || plan->alive != alive) plan = make_plan(entry_->graph, std::move(alive));
+  {
+    std::lock_guard lock(cache_.mutex);
+    entry_->plan = plan;
+    ++entry_->runs;
+    ++(whole ? cache_.matched : cache_.recorded);
+    if (reason) {
+      ++cache_.broken;
+      const std::string text = "after " + last + ": " + reason;
+      if (std::find(cache_.breaks.begin(), cache_.breaks.end(), text) == cache_.breaks.end() &&
+          cache_.breaks.size() < kMostTexts)
+        cache_.breaks.push_back(text);
+    }
+    if (!whole) {
+      if (cache_.entries.size() >= cache_.most)
+        cache_.entries.erase(std::min_element(cache_.entries.begin(), cache_.entries.end(),
+                                              [](const auto& a, const auto& b) { return a->runs < b->runs; }));
+      cache_.entries.push_back(entry_);
+    }
+    if (cache_.expected.size() <= stretch_) cache_.expected.resize(stretch_ + 1);
+    cache_.expected[stretch_] = entry_;
+  }
+  ++stretch_;
+  execute(entry_->graph, *plan);
+}
+
+}  // namespace weft::graph

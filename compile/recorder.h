@@ -1,0 +1,116 @@
+#pragma once
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "compile/plan.h"
+
+namespace weft::graph {
+
+/// One recording and the plan it last ran with.
+struct Entry {
+  Graph graph;
+  std::shared_ptr<const Plan> plan;  ///< guarded by Cache::mutex
+  int64_t runs = 0;                  ///< guarded by Cache::mutex
+};
+
+/// What a compiled function keeps between calls. Any thread may use it.
+struct Cache {
+  std::mutex mutex;
+  size_t most = 16;  ///< entries kept; the least used goes
+  std::vector<std::shared_ptr<Entry>> entries;
+  std::vector<std::shared_ptr<Entry>> expected;  ///< of the last call: its first stretch, its second, ...
+  std::vector<std::string> reasons;              ///< why stretches were recorded, the latest last
+  std::vector<std::string> breaks;               ///< after which step the host read memory, each once
+  int64_t calls = 0, matched = 0, recorded = 0, broken = 0;
+};
+
+/// Takes the kernels of one call on this thread. Each is compared with the recording that the last call made; as long
+/// as they agree nothing but addresses and numbers is noted. Where they differ, another recording that begins alike
+/// takes over, or a new one is made from what matched. What was put off runs when the host asks for memory, and at the
+/// end of the call.
+class Recorder final : public detail::Deferral {
+ public:
+  explicit Recorder(Cache& cache) : cache_(cache) {}
+  ~Recorder();
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+
+  void put_off(const OpCall& call, size_t attrs_bytes) override;
+  void put_off(const detail::PointwiseCall& call) override;
+  void settle(Storage* storage) override;
+  void* allocate(size_t bytes) override;
+  void release(void* block, size_t bytes) noexcept override;
+  /// Runs what is left.
+  void finish();
+
+ private:
+  // A buffer of this stretch.
+  struct Slot {
+    char* data;
+    size_t bytes;
+    Storage* held;  ///< an input, kept alive until it has been read; null: born in this call
+    Device device;
+    bool owned;
+    bool alive = true;
+  };
+  struct Known {
+    int slot = -1;
+    bool born = false;
+    bool reused = false;  ///< its memory was another buffer's, whose kernels have not run
+  };
+  struct Key {
+    const OpRecord* op;
+    const PointwiseInfo* info;
+    const Loops* loops;
+    DType compute;
+    bool truth;
+    const Tensor* in;
+    int n_in;
+    const Tensor* out;
+    int n_out;
+    int params;
+    size_t attrs_bytes;
+  };
+
+  void add(const Key& key, const void* attrs, const Scalar* params);
+  bool matches(const Step& s, const Key& key);
+  bool is_number(const Key& key, const Tensor& t) const;
+  Step describe(const Key& key);
+  int slot_of(Storage* s);
+  void diverge(const Key& key);
+  void note(std::string reason);
+  void run(const char* reason);
+  void execute(const Graph& g, const Plan& plan);
+  void run_step(const Step& s, size_t at, Storage* storages);
+  void run_group(const Graph& g, const Plan& plan, const Plan::Run& run);
+  const char* number(const Step& s, size_t at, size_t input) const;
+  const Scalar* params(const Step& s, size_t at) const;
+  /// A recording whose first steps are those of this stretch, and then `now`; or which ends here (null).
+  std::shared_ptr<Entry> find_alike(const std::vector<Step>& before, const Step* now);
+  void new_group();
+  void forget() noexcept;
+
+  static constexpr size_t kNumber = 8;  // bytes of a wrapped number
+  static constexpr size_t kAlign = 16;
+
+  Cache& cache_;
+  std::shared_ptr<Entry> entry_;  ///< matched so far; null: recording
+  size_t at_ = 0;                 ///< steps of this stretch so far
+  size_t stretch_ = 0;
+  int group_ = -1;
+  Graph graph_;  ///< when recording
+  Grouper grouper_;
+  std::vector<Slot> slots_;
+  std::unordered_map<const void*, Known> known_;         ///< storages
+  std::vector<Storage*> exposed_;                        ///< the host has their address
+  std::vector<unsigned char> data_;                      ///< attributes, parameters and numbers of the steps
+  std::vector<size_t> data_at_;                          ///< by step
+  std::unordered_map<size_t, std::vector<void*>> free_;  ///< memory that kernels to come may use, by size
+  std::vector<std::pair<void*, size_t>> freed_;          ///< the same from the next group on
+};
+
+}  // namespace weft::graph

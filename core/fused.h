@@ -1,0 +1,43 @@
+#pragma once
+#include <span>
+
+#include "core/pointwise.h"
+
+// Several pointwise kernels as one pass over memory: L1-sized tiles go through all of them before the next tile begins.
+// The loops are those of the kernels themselves, so the bits are too.
+namespace weft::cpu {
+
+/// Where a value of a fused group lives. Values of the group's shape lie in memory order of its layout.
+struct FusedPlace {
+  enum class Kind : uint8_t {
+    memory,  ///< one run of memory of the group's shape
+    tile,    ///< scratch of the group, `tile`: never leaves it
+    single,  ///< one element for all
+    strided  ///< broadcast or in another layout: `sizes` and `strides`
+  };
+  Kind kind = Kind::memory;
+  DType dtype = DType::f32;
+  int tile = -1;
+  char* data = nullptr;  ///< of all kinds but `tile`
+  Dims sizes, strides;
+};
+
+/// One kernel: inputs and output are indices of places.
+struct FusedStep {
+  LoopFn loop;
+  DType compute;   ///< what the loop reads
+  DType computed;  ///< what it writes
+  bool truth;      ///< inputs become 0/1 first
+  int n_in;
+  int in[5];
+  int out;
+  const Scalar* params;
+};
+
+/// Elements of a tile.
+inline constexpr int64_t kFusedTile = 512;
+/// `sizes` and `strides`: dense layout of every output; `tiles`: how many scratch tiles the places use.
+void run_fused(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps,
+               std::span<const FusedPlace> places, int tiles);
+
+}  // namespace weft::cpu
