@@ -5,6 +5,7 @@
 #include "autograd/autograd.h"
 #include "autograd/function.h"
 #include "autograd/gradcheck.h"
+#include "compile/compile.h"
 #include "core/allocator.h"
 #include "core/error.h"
 #include "core/ops/attention.h"

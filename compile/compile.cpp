@@ -56,6 +56,12 @@ std::string report_of(const graph::Entry& e) {
 
 }  // namespace
 
+CompileStats compiled_stats(const CompiledState& state) {
+  graph::Cache& c = state.cache;
+  std::lock_guard lock(c.mutex);
+  return {c.calls, c.matched, c.recorded, c.reasons, c.breaks};
+}
+
 std::string compiled_report(const CompiledState& state) {
   graph::Cache& c = state.cache;
   std::lock_guard lock(c.mutex);

@@ -3,6 +3,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "core/tensor.h"
 
@@ -19,10 +20,21 @@ struct CompileOptions {
   size_t recordings = 16;  ///< kept; beyond it the least used goes
 };
 
+/// What calls of a compiled function came to. A call is one stretch of ops, unless the host asks for values in the
+/// middle of it.
+struct CompileStats {
+  int64_t calls = 0;
+  int64_t matched = 0;              ///< stretches that agreed with a recording
+  int64_t recorded = 0;             ///< stretches that made one
+  std::vector<std::string> reasons;  ///< why, the latest last; at most 16
+  std::vector<std::string> breaks;   ///< where the host asked for values in the middle, each once; at most 16
+};
+
 namespace detail {
 
 class CompiledState;
 std::shared_ptr<CompiledState> make_compiled(const CompileOptions& o);
+CompileStats compiled_stats(const CompiledState& state);
 std::string compiled_report(const CompiledState& state);
 std::string compiled_dot(const CompiledState& state);
 
@@ -68,6 +80,7 @@ class Compiled {
       throw;
     }
   }
+  CompileStats stats() const { return detail::compiled_stats(*state_); }
   /// Recordings, what was fused and saved, why recordings were made, where the host read values in the middle.
   std::string report() const { return detail::compiled_report(*state_); }
   /// The recordings for graphviz, a box per kernel.

@@ -67,13 +67,14 @@ bool Recorder::matches(const Step& s, const Key& key) {
 }
 
 Step Recorder::describe(const Key& key) {
-  Step s{.op = key.op,
-         .info = key.info,
-         .loops = key.loops,
-         .compute = key.compute,
-         .truth = key.truth,
-         .params = key.params,
-         .attrs_bytes = key.attrs_bytes};
+  Step s;
+  s.op = key.op;
+  s.info = key.info;
+  s.loops = key.loops;
+  s.compute = key.compute;
+  s.truth = key.truth;
+  s.params = key.params;
+  s.attrs_bytes = key.attrs_bytes;
   const auto operand = [&](const Tensor& t) {
     Operand o;
     if (!t.defined()) return o;

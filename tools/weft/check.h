@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -6,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "compile/compile.h"
 #include "core/registry.h"
 
 // Running the cases of a conformance folder (its README tells the format).
@@ -19,6 +21,7 @@ struct Counts {
 struct Outcome {
   enum class Kind { passed, failed, missing } kind = Kind::passed;
   std::string detail;
+  bool fell_back = false;  ///< a compiled call ran in parts; `detail` says why
 };
 
 /// The tensors beside a case file, read when asked for: names are numbers.
@@ -62,6 +65,20 @@ class Decoder {
   std::vector<Tensor> leaves_, seen_;
 };
 
+/// How the computations of a case run, and which tensors were compared: what `--mode compiled` needs to tell compiled
+/// functions from eager ones bit by bit. One per thread and case.
+struct Session {
+  using Body = std::function<void()>;
+  bool compiled = false;
+  std::map<std::string, Compiled<void (*)(const Body&)>> functions;  ///< by key
+  std::vector<Tensor> compared;                                      ///< copies, in order
+  static thread_local Session* current;                              ///< null: eager, nothing is kept
+};
+/// Runs `body`: at once, or as a call of the case's compiled function `key`.
+void compute(const std::string& key, const Session::Body& body);
+/// To be called with every tensor that is compared with a reference.
+void note_compared(const Tensor& t);
+
 /// The tensors of a result, depth first.
 void flatten(const Value& v, std::vector<Tensor>& out);
 double number(const nlohmann::ordered_json& j);  // also {"float": "inf"}
@@ -77,6 +94,8 @@ Outcome run_optim_case(const CaseFile& file, const nlohmann::ordered_json& c);
 Outcome run_train_case(const CaseFile& file, const nlohmann::ordered_json& c);
 
 using CaseFunction = Outcome (*)(const CaseFile&, const nlohmann::ordered_json&);
+/// The case eagerly, then four times with its computations compiled: right, and the same bits, each time.
+Outcome run_compiled(CaseFunction run_case, const CaseFile& file, const nlohmann::ordered_json& c);
 /// Null when the folder's kind is not known.
 CaseFunction case_function(const std::string& folder);
 

@@ -73,46 +73,57 @@ std::string check_gradients(const CaseFile& file, const std::vector<Tensor>& got
   return {};
 }
 
-std::string check_grad(const CaseFile& file, const Decoder& d, const Value& result, const json& c) {
-  std::vector<Tensor> results, outputs, cotangents;
-  flatten(result, results);
+// The first and second gradients of a case's results with respect to its leaves.
+struct Gradients {
+  std::vector<Tensor> first, second;
+  std::string problem;
+};
+Gradients gradients_of(const CaseFile& file, const Decoder& d, const Value& result, const json& c) {
   const json& g = c["grad"];
   Decoder decode(file, false);
-  bool second = c.contains("grad2");
-  for (size_t i = 0; i < g.at("cotangents").size() && i < results.size(); ++i) {
-    if (g["cotangents"][i].is_null() || !results[i].requires_grad()) continue;
-    outputs.push_back(results[i]);
-    cotangents.push_back(decode.tensor(g["cotangents"][i]));
+  const auto pick = [&](const std::vector<Tensor>& from, const json& references, std::vector<Tensor>& outputs,
+                        std::vector<Tensor>& cotangents) {
+    for (size_t i = 0; i < references.size() && i < from.size(); ++i) {
+      if (references[i].is_null() || !from[i].defined() || !from[i].requires_grad()) continue;
+      outputs.push_back(from[i]);
+      cotangents.push_back(decode.tensor(references[i]));
+    }
+  };
+  Gradients got;
+  std::vector<Tensor> results, outputs, cotangents;
+  flatten(result, results);
+  const bool second = c.contains("grad2");
+  pick(results, g.at("cotangents"), outputs, cotangents);
+  if (outputs.empty()) {
+    got.problem = "no result requires grad";
+    return got;
   }
-  if (outputs.empty()) return "no result requires grad";
-  std::vector<Tensor> first =
-      grad(outputs, d.leaves(), {.grad_outputs = cotangents, .create_graph = second, .allow_unused = true});
-  {
-    NoGrad guard;
-    if (std::string s = check_gradients(file, first, g.at("inputs"), g); !s.empty()) return s;
-  }
-  if (!second) return {};
-  const json& g2 = c["grad2"];
+  got.first = grad(outputs, d.leaves(), {.grad_outputs = cotangents, .create_graph = second, .allow_unused = true});
+  if (!second) return got;
   std::vector<Tensor> outs, cots;
-  for (size_t i = 0; i < g2.at("cotangents").size() && i < first.size(); ++i) {
-    if (g2["cotangents"][i].is_null() || !first[i].defined() || !first[i].requires_grad()) continue;
-    outs.push_back(first[i]);
-    cots.push_back(decode.tensor(g2["cotangents"][i]));
-  }
-  std::vector<Tensor> second_gradients(d.leaves().size());
-  if (!outs.empty()) second_gradients = grad(outs, d.leaves(), {.grad_outputs = cots, .allow_unused = true});
-  NoGrad guard;
+  pick(got.first, c["grad2"].at("cotangents"), outs, cots);
+  got.second.resize(d.leaves().size());
+  if (!outs.empty()) got.second = grad(outs, d.leaves(), {.grad_outputs = cots, .allow_unused = true});
   // A leaf that nothing depends on has a zero gradient.
-  for (size_t i = 0; i < second_gradients.size(); ++i)
-    if (!second_gradients[i].defined()) second_gradients[i] = zeros_like(d.leaves()[i]);
-  std::string s = check_gradients(file, second_gradients, g2.at("inputs"), g2);
+  for (size_t i = 0; i < got.second.size(); ++i)
+    if (!got.second[i].defined()) got.second[i] = zeros_like(d.leaves()[i]);
+  return got;
+}
+
+std::string check_grad(const CaseFile& file, const Gradients& got, const json& c) {
+  if (!got.problem.empty()) return got.problem;
+  NoGrad guard;
+  if (std::string s = check_gradients(file, got.first, c["grad"].at("inputs"), c["grad"]); !s.empty()) return s;
+  if (!c.contains("grad2")) return {};
+  std::string s = check_gradients(file, got.second, c["grad2"].at("inputs"), c["grad2"]);
   return s.empty() ? s : "second " + s;
 }
 
 std::string check_inplace(const CaseFile& file, const json& c, double rtol, double atol) {
   Decoder d(file, false);
   const json& in = c["inplace"];
-  Value result = invoke(file, d, c, in.at("call"), &in);
+  Value result;
+  compute("inplace", [&] { result = invoke(file, d, c, in.at("call"), &in); });
   const Tensor& self = d.seen().at(0);
   if (!result.is_tensor() || !result.as_tensor().shares_storage_with(self))
     return "the result is not the first argument";
@@ -131,12 +142,13 @@ std::string check_out(const CaseFile& file, const json& c, const std::string& ca
   if (!result.is_tensor()) return {};
   Decoder d(file, false);
   Tensor out = empty({0}, {.dtype = result.as_tensor().dtype()});
-  invoke(file, d, c, call, nullptr, out);
+  compute("out", [&] { invoke(file, d, c, call, nullptr, out); });
   return compare(file, out, c.at("out"), rtol, atol);
 }
 
 // ---- statistics of random functions
 std::string check_random(const Tensor& got, const json& want) {
+  note_compared(got);
   NoGrad guard;
   DType t = DType::f32;
   parse_dtype(want.value("dtype", "float32"), t);
@@ -229,7 +241,8 @@ Outcome run_op_case(const CaseFile& file, const json& c) {
   if (c.value("error", false)) {
     try {
       Decoder d(file);
-      Value v = invoke(file, d, c, call);
+      Value v;
+      compute("call", [&] { v = invoke(file, d, c, call); });
       return failed("no error; PyTorch says: " + c.value("torch_message", "") + "; got " + v.str(80));
     } catch (const InternalError& e) {
       return failed(e.what());
@@ -239,7 +252,12 @@ Outcome run_op_case(const CaseFile& file, const json& c) {
   }
   try {
     Decoder d(file);
-    Value result = invoke(file, d, c, call);
+    Value result;
+    Gradients gradients;
+    compute("call", [&] {
+      result = invoke(file, d, c, call);
+      if (c.contains("grad")) gradients = gradients_of(file, d, result, c);
+    });
     if (c.contains("random")) {
       std::string s = check_random(result.as_tensor(), c["random"]);
       return s.empty() ? Outcome() : failed(s);
@@ -248,7 +266,7 @@ Outcome run_op_case(const CaseFile& file, const json& c) {
     if (std::string s = compare(file, result, c.at("out"), rtol, atol); !s.empty()) return failed(s);
     if (std::string s = check_views(d, result, c["out"]); !s.empty()) return failed(s);
     if (c.contains("grad"))
-      if (std::string s = check_grad(file, d, result, c); !s.empty()) return failed(s);
+      if (std::string s = check_grad(file, gradients, c); !s.empty()) return failed(s);
     if (c.contains("inplace"))
       if (std::string s = check_inplace(file, c, rtol, atol); !s.empty()) return failed("in place: " + s);
     if (c.value("out_variant", false))

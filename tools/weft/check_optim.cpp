@@ -115,7 +115,7 @@ std::string run_steps(const CaseFile& file, const json& c) {
         for (const auto& skip : c["no_grad_at"][key]) none |= skip == p;
       t.set_grad(none ? Tensor() : grads.at(p).select(0, s).clone());
     }
-    o->step();
+    compute("step", [&] { o->step(); });
     for (const auto& [p, r] : c.at("after_step").items()) {
       Tensor want = d.tensor(r).select(0, s);
       if (std::string e = compare_tensors(params.at(p), want, c.at("rtol"), c.at("atol")); !e.empty())

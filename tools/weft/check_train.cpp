@@ -51,6 +51,7 @@ std::string check_norms(const json& want, const std::vector<nn::NamedTensor>& ha
     for (const auto& t : have)
       if (t.name == name) found = &t.tensor;
     if (!found) return "no tensor named " + name;
+    note_compared(*found);
     NoGrad guard;
     double got = std::sqrt(found->detach().to(DType::f64).square().sum().item<double>());
     if (std::string s = near(name, got, norm.get<double>(), rtol, 1e-4); !s.empty()) return s;
@@ -77,30 +78,38 @@ std::string run(const CaseFile& file, const json& c) {
   for (int64_t s = 0; s < steps; ++s) {
     const std::string at = "step " + std::to_string(s) + ": ";
     const size_t i = static_cast<size_t>(s);
-    optimizer->zero_grad();
-    double sum = 0;
-    for (int64_t k = 0; k < accumulate; ++k) {
-      const int64_t b = (accumulate * s + k) % 4;
-      Tensor loss;
-      {
-        const Autocast cast("cpu", lower, {.enabled = options.contains("autocast")});
-        loss = loss_of(*model, inputs.select(0, b), targets.select(0, b));
+    const double lr = optimizer->lr(0);
+    std::vector<Tensor> losses;
+    Tensor grad_norm;
+    compute("step", [&] {
+      optimizer->zero_grad();
+      for (int64_t k = 0; k < accumulate; ++k) {
+        const int64_t b = (accumulate * s + k) % 4;
+        Tensor loss;
+        {
+          const Autocast cast("cpu", lower, {.enabled = options.contains("autocast")});
+          loss = loss_of(*model, inputs.select(0, b), targets.select(0, b));
+        }
+        if (accumulate > 1) loss = loss / static_cast<double>(accumulate);
+        loss.backward();
+        losses.push_back(loss.detach());
       }
-      if (accumulate > 1) loss = loss / static_cast<double>(accumulate);
-      loss.backward();
-      sum += loss.item<double>();
-    }
-    if (options.contains("clip_grad_value"))
-      nn::utils::clip_grad_value_(model->parameters(), options["clip_grad_value"].get<double>());
-    const double limit = options.value("clip_grad_norm", std::numeric_limits<double>::infinity());
-    const double norm = nn::utils::clip_grad_norm_(model->parameters(), limit).item<double>();
+      if (options.contains("clip_grad_value"))
+        nn::utils::clip_grad_value_(model->parameters(), options["clip_grad_value"].get<double>());
+      const double limit = options.value("clip_grad_norm", std::numeric_limits<double>::infinity());
+      grad_norm = nn::utils::clip_grad_norm_(model->parameters(), limit);
+      optimizer->step();
+    });
+    double sum = 0;
+    for (const Tensor& loss : losses) note_compared(loss);
+    for (const Tensor& loss : losses) sum += loss.item<double>();
+    const double norm = grad_norm.item<double>();
     const double rtol = c.at("loss_rtol")[i];
     if (std::string e = near(at + "loss", sum, number(per.at("loss")[i]), rtol); !e.empty()) return e;
     if (per.contains("grad_norm"))
       if (std::string e = near(at + "grad_norm", norm, number(per["grad_norm"][i]), rtol * 10); !e.empty()) return e;
     if (per.contains("lr"))
-      if (std::string e = near(at + "lr", optimizer->lr(0), number(per["lr"][i]), 1e-9); !e.empty()) return e;
-    optimizer->step();
+      if (std::string e = near(at + "lr", lr, number(per["lr"][i]), 1e-9); !e.empty()) return e;
   }
   const json& last = c.at("final");
   const double rtol = c.at("final_rtol");

@@ -125,6 +125,7 @@ void flatten(const Value& v, std::vector<Tensor>& out) {
 
 std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, double atol, bool absolute) {
   if (!got.defined()) return "no tensor";
+  note_compared(got);
   if (got.dtype() != want.dtype()) return detail::format("dtype {}, want {}", {got.dtype(), want.dtype()});
   if (got.sizes() != want.sizes()) return detail::format("shape {}, want {}", {got.sizes(), want.sizes()});
   NoGrad guard;

@@ -1,0 +1,76 @@
+#include <cstring>
+
+#include "core/error.h"
+#include "core/ops/random.h"
+#include "core/thread_state.h"
+#include "tools/weft/check.h"
+
+namespace weft::check {
+
+thread_local Session* Session::current = nullptr;
+
+void compute(const std::string& key, const Session::Body& body) {
+  if (!Session::current || !Session::current->compiled) return body();
+  constexpr auto call = +[](const Session::Body& b) { b(); };
+  Session::current->functions.try_emplace(key, compile(call)).first->second(body);
+}
+
+void note_compared(const Tensor& t) {
+  if (!Session::current) return;
+  NoGrad guard;
+  Session::current->compared.push_back(t.detach().clone(MemoryFormat::contiguous));
+}
+
+namespace {
+
+// Bit for bit, but any NaN equals any NaN.
+std::string differ(const Tensor& a, const Tensor& b) {
+  if (a.dtype() != b.dtype() || a.sizes() != b.sizes()) return "another dtype or shape";
+  if (a.numel() == 0 || std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0) return {};
+  if (!is_floating(a.dtype())) return "other integers";
+  const Tensor x = a.to(DType::f64), y = b.to(DType::f64);
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    const double p = x.data<double>()[i], q = y.data<double>()[i];
+    if (!(p == q && std::signbit(p) == std::signbit(q)) && !(std::isnan(p) && std::isnan(q)))
+      return detail::format("[{}] is {}, eager {}", {i, p, q});
+  }
+  return {};
+}
+
+}  // namespace
+
+Outcome run_compiled(CaseFunction run_case, const CaseFile& file, const nlohmann::ordered_json& c) {
+  constexpr int kCalls = 4;
+  Session session;
+  struct Current {
+    explicit Current(Session* s) { Session::current = s; }
+    ~Current() { Session::current = nullptr; }
+  } current(&session);
+  const auto run = [&] {
+    session.compared.clear();
+    manual_seed(1);
+    return run_case(file, c);
+  };
+  Outcome o = run();
+  if (o.kind != Outcome::Kind::passed) return o;
+  const std::vector<Tensor> eager = std::move(session.compared);
+  session.compiled = true;
+  for (int k = 0; k < kCalls; ++k) {
+    const std::string at = detail::format("compiled, call {}: ", {k});
+    o = run();
+    if (o.kind != Outcome::Kind::passed) return {o.kind, at + o.detail};
+    if (session.compared.size() != eager.size()) return {Outcome::Kind::failed, at + "another number of results"};
+    for (size_t i = 0; i < eager.size(); ++i)
+      if (std::string s = differ(session.compared[i], eager[i]); !s.empty())
+        return {Outcome::Kind::failed, at + detail::format("result {}: ", {i}) + s};
+  }
+  for (const auto& [key, f] : session.functions) {
+    const CompileStats stats = f.stats();
+    if (stats.breaks.empty()) continue;
+    o.fell_back = true;
+    o.detail = key + " " + stats.breaks.front();
+  }
+  return o;
+}
+
+}  // namespace weft::check
