@@ -154,6 +154,9 @@ void Recorder::add(const Key& key, const void* attrs, const Scalar* params) {
   }
   if (group != group_) new_group();
   group_ = group;
+  const Step& step = entry_ ? entry_->graph.steps[at_] : graph_.steps.back();
+  for (const Operand& o : step.out.empty() ? step.in : step.out)
+    if (o.in_memory()) slots_[static_cast<size_t>(o.buffer)].written = true;
 
   // Attributes or parameters, then the numbers among the inputs.
   const auto aligned = [](size_t n) { return (n + kAlign - 1) / kAlign * kAlign; };
@@ -188,10 +191,14 @@ void Recorder::put_off(const detail::PointwiseCall& c) {
       nullptr, c.params);
 }
 
-void Recorder::settle(Storage* storage) {
+void Recorder::settle(Storage* storage, bool keeps) {
   const auto it = known_.find(storage);
-  const bool waits = at_ > 0 && it != known_.end() && (it->second.slot >= 0 || it->second.reused);
-  if (std::find(exposed_.begin(), exposed_.end(), storage) == exposed_.end()) exposed_.push_back(storage);
+  bool waits = false;
+  if (at_ > 0 && it != known_.end()) {
+    const int slot = it->second.slot;
+    waits = it->second.reused || (slot >= 0 && (keeps || slots_[static_cast<size_t>(slot)].written));
+  }
+  if (keeps && std::find(exposed_.begin(), exposed_.end(), storage) == exposed_.end()) exposed_.push_back(storage);
   if (waits) run("the host reads memory (item(), data_ptr(), printing)");
 }
 

@@ -41,7 +41,7 @@ class Recorder final : public detail::Deferral {
 
   void put_off(const OpCall& call, size_t attrs_bytes) override;
   void put_off(const detail::PointwiseCall& call) override;
-  void settle(Storage* storage) override;
+  void settle(Storage* storage, bool keeps) override;
   void* allocate(size_t bytes) override;
   void release(void* block, size_t bytes) noexcept override;
   /// Runs what is left.
@@ -56,6 +56,7 @@ class Recorder final : public detail::Deferral {
     Device device;
     bool owned;
     bool alive = true;
+    bool written = false;
   };
   struct Known {
     int slot = -1;

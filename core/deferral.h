@@ -25,8 +25,9 @@ class Deferral {
   /// A kernel to run later, after all that were put off before it.
   virtual void put_off(const OpCall& call, size_t attrs_bytes) = 0;
   virtual void put_off(const PointwiseCall& call) = 0;
-  /// The host is about to read or write this memory.
-  virtual void settle(Storage* storage) = 0;
+  /// The host is about to read this memory, or to write it where no kernel has read it yet. `keeps`: it may do so, and
+  /// write anything, at any time from now on.
+  virtual void settle(Storage* storage, bool keeps) = 0;
   /// Memory of a storage that begins (cpu_allocate) or has ended (cpu_free) in this thread.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* block, size_t bytes) noexcept = 0;

@@ -45,8 +45,8 @@ class Printer {
   std::string text(int indent) const { return part(0, 0, indent); }
 
  private:
-  double real(int64_t i) const { return values_.data<double>()[i]; }
-  int64_t integer(int64_t i) const { return values_.data<int64_t>()[i]; }
+  double real(int64_t i) const { return detail::host_data<double>(values_)[i]; }
+  int64_t integer(int64_t i) const { return detail::host_data<int64_t>(values_)[i]; }
 
   void choose_format() {
     const int64_t n = values_.numel();

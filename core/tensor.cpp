@@ -143,7 +143,7 @@ Tensor arange(Scalar start, Scalar end, Scalar step, const TensorOptions& o) {
                "arange: the range from {} to {} does not fit into 63 bits", start.i64(), end.i64());
     int64_t n = s > 0 ? (range + s - 1) / s : (range + s + 1) / s;
     Tensor wide = empty({n}, {.dtype = DType::i64});
-    int64_t* p = wide.data<int64_t>();
+    int64_t* p = detail::host_data<int64_t>(wide);
     for (int64_t i = 0; i < n; ++i) p[i] = start.i64() + i * s;
     out = wide.to(t);
   } else {
@@ -154,7 +154,7 @@ Tensor arange(Scalar start, Scalar end, Scalar step, const TensorOptions& o) {
                                           (step.f64() < 0 ? -1 : 1));
     WEFT_CHECK(n < 9e18, "arange: {} elements do not fit into 63 bits", n);
     Tensor wide = empty({static_cast<int64_t>(n)}, {.dtype = DType::f64});
-    double* p = wide.data<double>();
+    double* p = detail::host_data<double>(wide);
     for (int64_t i = 0; i < static_cast<int64_t>(n); ++i)
       p[i] = is_floating(t) ? start.f64() + static_cast<double>(i) * step.f64()
                             : static_cast<double>(start.i64() + i * step.i64());
@@ -169,7 +169,7 @@ Tensor linspace(Scalar start, Scalar end, int64_t steps, const TensorOptions& o)
   WEFT_CHECK(steps >= 0, "linspace: steps must not be negative, got {}", steps);
   DType t = o.dtype.value_or(default_dtype());
   Tensor wide = empty({steps}, {.dtype = DType::f64});
-  double* p = wide.data<double>();
+  double* p = detail::host_data<double>(wide);
   // In f32 where the result is: the same rounding as PyTorch. Both halves count from their own end.
   auto fill = [&](auto zero) {
     using F = decltype(zero);
@@ -200,7 +200,7 @@ namespace {
 template <class T>
 Tensor from_values(const T* values, size_t n, DType own, DType result, const TensorOptions& o) {
   Tensor t = detail::allocate({static_cast<int64_t>(n)}, own, Device());
-  if (n) std::memcpy(t.data_ptr(), values, n * sizeof(T));
+  if (n) std::memcpy(detail::host_data<T>(t), values, n * sizeof(T));
   t = t.to(o.device, result);
   if (o.requires_grad) t.set_requires_grad(true);
   return t;
@@ -301,9 +301,9 @@ Scalar Tensor::item() const {
   WEFT_CHECK(defined() && numel() == 1, "item: needs exactly one element, got {}", *this);
   NoGrad guard;
   Tensor one = detach();
-  if (is_floating(dtype())) return *one.to(DType::f64).data<double>();
-  if (dtype() == DType::bool_) return *static_cast<const uint8_t*>(data_ptr()) != 0;
-  return *one.to(DType::i64).data<int64_t>();
+  if (is_floating(dtype())) return *detail::host_data<double>(one.to(DType::f64));
+  if (dtype() == DType::bool_) return *detail::host_data<uint8_t>(one) != 0;
+  return *detail::host_data<int64_t>(one.to(DType::i64));
 }
 
 }  // namespace weft

@@ -23,7 +23,7 @@ class Generator;
 class TensorIndex;
 
 namespace detail {
-void settle(Storage* storage);  // core/deferral.h
+void settle(Storage* storage, bool keeps);  // core/deferral.h
 }
 
 enum class MemoryFormat : uint8_t { contiguous, channels_last, channels_last_3d, preserve };
@@ -100,7 +100,7 @@ class Tensor {
   /// Address of the first element. Inside a compiled function this runs what was put off so far.
   void* data_ptr() const {
     if (detail::thread_state.deferral) [[unlikely]]
-      detail::settle(impl_->storage);
+      detail::settle(impl_->storage, true);
     return impl_->data;
   }
   /// Typed address; weft::Error when T does not have the tensor's itemsize and kind.
@@ -238,6 +238,13 @@ namespace detail {
 Tensor allocate(const Dims& sizes, const Dims& strides, DType dtype, Device device);
 inline Tensor allocate(const Dims& sizes, DType dtype, Device device) {
   return allocate(sizes, contiguous_strides(sizes), dtype, device);
+}
+/// data<T>() without its check, for an address that is used at once and forgotten: an op may put itself off until then.
+template <class T>
+T* host_data(const Tensor& t) {
+  if (thread_state.deferral) [[unlikely]]
+    settle(t.impl()->storage, false);
+  return static_cast<T*>(t.impl()->data);
 }
 /// Another handle on the same memory, no autograd history.
 Tensor alias(const Tensor& t, const Dims& sizes, const Dims& strides, int64_t offset);

@@ -11,7 +11,7 @@ namespace weft {
 
 constinit thread_local detail::ThreadState detail::thread_state{};
 
-void detail::settle(Storage* storage) { thread_state.deferral->settle(storage); }
+void detail::settle(Storage* storage, bool keeps) { thread_state.deferral->settle(storage, keeps); }
 
 bool is_contiguous(const Dims& sizes, const Dims& strides) {
   int64_t step = 1;

@@ -35,7 +35,7 @@ Tensor& trunc_normal_(Tensor& t, double mean, double std, double a, double b, Ge
   NoGrad guard;
   auto place = [&](double x) { return std::erf((x - mean) / std / std::sqrt(2.0)); };
   Tensor values = empty(t.sizes(), {.dtype = DType::f64}).uniform_(place(a), place(b), generator);
-  double* v = values.data<double>();
+  double* v = detail::host_data<double>(values);
   for (int64_t i = 0; i < values.numel(); ++i) {
     const double x = mean + std * std::sqrt(2.0) * inverse_erf(v[i]);
     v[i] = std::isnan(x) ? (v[i] < 0 ? a : b) : std::clamp(x, a, b);  // erf was +-1: beyond what a double tells apart

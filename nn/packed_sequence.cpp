@@ -106,7 +106,8 @@ std::pair<Tensor, Tensor> pad_packed_sequence(const PackedSequence& p, const Unp
       p.data.defined() && p.batch_sizes.defined() && p.batch_sizes.numel() > 0 && p.batch_sizes.dtype() == DType::i64,
       "pad_packed_sequence: a packed sequence needs data and the batch sizes of its steps (i64)");
   const Tensor dense_sizes = p.batch_sizes.contiguous();
-  const std::vector<int64_t> sizes(dense_sizes.data<int64_t>(), dense_sizes.data<int64_t>() + dense_sizes.numel());
+  const std::vector<int64_t> sizes(detail::host_data<int64_t>(dense_sizes),
+                                   detail::host_data<int64_t>(dense_sizes) + dense_sizes.numel());
   WEFT_CHECK(std::is_sorted(sizes.begin(), sizes.end(), std::greater<>()) && sizes.back() > 0 &&
                  std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) == p.data.size(0),
              "pad_packed_sequence: the batch sizes must not grow and add up to the {} rows of the data",

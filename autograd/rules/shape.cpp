@@ -9,7 +9,7 @@ void cat(Node& n, const Tensor* g, Tensor* gin) {
   if (!g[0].defined()) return;
   const int dim = n.attrs<CatOp::Attrs>().dim;
   Tensor lengths = n.input(0).to(Device());
-  const int64_t* length = lengths.data<int64_t>();
+  const int64_t* length = detail::host_data<int64_t>(lengths);
   int64_t at = 0;
   for (int i = 1; i < n.n_edges; ++i) {
     if (n.needs(i)) {

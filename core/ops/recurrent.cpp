@@ -37,7 +37,7 @@ void check_batch_sizes(const Tensor& t, int64_t batch, int64_t rows) {
              "recurrent_layer: batch_sizes is {}; it must be one dimension of i64", t);
   int64_t before = batch, total = 0;
   for (int64_t i = 0; i < t.numel(); ++i) {
-    const int64_t here = t.data<int64_t>()[i];
+    const int64_t here = detail::host_data<int64_t>(t)[i];
     WEFT_CHECK(here > 0 && here <= before && (i > 0 || here == batch),
                "recurrent_layer: batch_sizes[{}] is {}; they start with the {} sequences of h and never grow", i, here,
                batch);
@@ -97,7 +97,7 @@ RecurrentResult composite_recurrent_layer(Recurrence kind, const Tensor& x, cons
   const int64_t batch = h0.size(0);
   std::vector<int64_t> sizes(static_cast<size_t>(x.size(0) / batch), batch);
   if (batch_sizes.defined())
-    sizes.assign(batch_sizes.data<int64_t>(), batch_sizes.data<int64_t>() + batch_sizes.numel());
+    sizes.assign(detail::host_data<int64_t>(batch_sizes), detail::host_data<int64_t>(batch_sizes) + batch_sizes.numel());
   std::vector<Tensor> p = split(linear(x, w.ih, w.bias_ih), sizes), outputs(sizes.size());
   Tensor h = h0, c = c0;
   for (size_t k = 0; k < sizes.size(); ++k) {

@@ -44,7 +44,7 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t given_dim) {
                    *first, t, d, dim);
       length = t.sizes()[dim];
     }
-    lengths.data<int64_t>()[i] = length;
+    detail::host_data<int64_t>(lengths)[i] = length;
     sizes[dim] += length;
     in.push_back(t);
   }
@@ -147,7 +147,7 @@ Tensor repeat_interleave(const Tensor& given, const Tensor& repeats, std::option
   Tensor counts = repeats.to(Device(), DType::i64).contiguous();
   std::vector<int64_t> at;
   for (int64_t i = 0; i < counts.numel(); ++i) {
-    int64_t n = counts.data<int64_t>()[i];
+    int64_t n = detail::host_data<int64_t>(counts)[i];
     WEFT_CHECK(n >= 0, "repeat_interleave: negative repeats {}", n);
     at.insert(at.end(), static_cast<size_t>(n), i);
   }

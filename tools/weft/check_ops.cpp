@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <set>
 
 #include "autograd/autograd.h"
@@ -20,9 +21,9 @@ std::string op_name(std::string call) {
   return call;
 }
 
-Value invoke(const CaseFile& file, Decoder& d, const json& c, const std::string& call, const json* more = nullptr,
-             Tensor out = {}) {
-  (void)file;
+// Decodes the arguments and computes under `key`, `then` (if any) with the result as part of it.
+Value invoke(const char* key, Decoder& d, const json& c, const std::string& call, const json* more = nullptr,
+             Tensor out = {}, const std::function<void(const Value&)>& then = {}) {
   std::vector<Value> args;
   for (const json& a : c.at("args")) args.push_back(d.value(a));
   std::vector<NamedValue> kwargs;
@@ -33,11 +34,17 @@ Value invoke(const CaseFile& file, Decoder& d, const json& c, const std::string&
   if (more && more->contains("kwargs")) add((*more)["kwargs"]);
   if (out.defined()) kwargs.push_back({"out", out});
   const std::string name = op_name(call);
-  if (name == "__setitem__") {
-    weft::call(name, args, kwargs);
-    return args[0];
-  }
-  return weft::call(name, std::move(args), std::move(kwargs));
+  Value result;
+  compute(key, [&] {
+    if (name == "__setitem__") {
+      weft::call(name, args, kwargs);
+      result = args[0];
+    } else {
+      result = weft::call(name, std::move(args), std::move(kwargs));
+    }
+    if (then) then(result);
+  });
+  return result;
 }
 
 std::string check_views(const Decoder& d, const Value& got, const json& want) {
@@ -75,40 +82,49 @@ std::string check_gradients(const CaseFile& file, const std::vector<Tensor>& got
 
 // The first and second gradients of a case's results with respect to its leaves.
 struct Gradients {
+  std::vector<Tensor> cotangents, cotangents2;  // of results, of first gradients; undefined where the case has none
   std::vector<Tensor> first, second;
   std::string problem;
-};
-Gradients gradients_of(const CaseFile& file, const Decoder& d, const Value& result, const json& c) {
-  const json& g = c["grad"];
-  Decoder decode(file, false);
-  const auto pick = [&](const std::vector<Tensor>& from, const json& references, std::vector<Tensor>& outputs,
-                        std::vector<Tensor>& cotangents) {
-    for (size_t i = 0; i < references.size() && i < from.size(); ++i) {
-      if (references[i].is_null() || !from[i].defined() || !from[i].requires_grad()) continue;
-      outputs.push_back(from[i]);
-      cotangents.push_back(decode.tensor(references[i]));
-    }
-  };
-  Gradients got;
-  std::vector<Tensor> results, outputs, cotangents;
-  flatten(result, results);
-  const bool second = c.contains("grad2");
-  pick(results, g.at("cotangents"), outputs, cotangents);
-  if (outputs.empty()) {
-    got.problem = "no result requires grad";
-    return got;
+
+  Gradients(const CaseFile& file, const json& c) {
+    Decoder decode(file, false);
+    const auto read = [&](const char* key, std::vector<Tensor>& to) {
+      if (!c.contains(key)) return;
+      for (const json& r : c[key].at("cotangents")) to.push_back(r.is_null() ? Tensor() : decode.tensor(r));
+    };
+    read("grad", cotangents);
+    read("grad2", cotangents2);
   }
-  got.first = grad(outputs, d.leaves(), {.grad_outputs = cotangents, .create_graph = second, .allow_unused = true});
-  if (!second) return got;
-  std::vector<Tensor> outs, cots;
-  pick(got.first, c["grad2"].at("cotangents"), outs, cots);
-  got.second.resize(d.leaves().size());
-  if (!outs.empty()) got.second = grad(outs, d.leaves(), {.grad_outputs = cots, .allow_unused = true});
-  // A leaf that nothing depends on has a zero gradient.
-  for (size_t i = 0; i < got.second.size(); ++i)
-    if (!got.second[i].defined()) got.second[i] = zeros_like(d.leaves()[i]);
-  return got;
-}
+
+  void compute(const Decoder& d, const Value& result, const json& c) {
+    const auto pick = [](const std::vector<Tensor>& from, const std::vector<Tensor>& all, std::vector<Tensor>& outputs,
+                         std::vector<Tensor>& given) {
+      for (size_t i = 0; i < all.size() && i < from.size(); ++i) {
+        if (!all[i].defined() || !from[i].defined() || !from[i].requires_grad()) continue;
+        outputs.push_back(from[i]);
+        given.push_back(all[i]);
+      }
+    };
+    std::vector<Tensor> results, outputs, given;
+    flatten(result, results);
+    const bool twice = c.contains("grad2");
+    pick(results, cotangents, outputs, given);
+    if (outputs.empty()) {
+      problem = "no result requires grad";
+      return;
+    }
+    first = grad(outputs, d.leaves(), {.grad_outputs = given, .create_graph = twice, .allow_unused = true});
+    if (!twice) return;
+    outputs.clear();
+    given.clear();
+    pick(first, cotangents2, outputs, given);
+    second.resize(d.leaves().size());
+    if (!outputs.empty()) second = grad(outputs, d.leaves(), {.grad_outputs = given, .allow_unused = true});
+    // A leaf that nothing depends on has a zero gradient.
+    for (size_t i = 0; i < second.size(); ++i)
+      if (!second[i].defined()) second[i] = zeros_like(d.leaves()[i]);
+  }
+};
 
 std::string check_grad(const CaseFile& file, const Gradients& got, const json& c) {
   if (!got.problem.empty()) return got.problem;
@@ -122,8 +138,7 @@ std::string check_grad(const CaseFile& file, const Gradients& got, const json& c
 std::string check_inplace(const CaseFile& file, const json& c, double rtol, double atol) {
   Decoder d(file, false);
   const json& in = c["inplace"];
-  Value result;
-  compute("inplace", [&] { result = invoke(file, d, c, in.at("call"), &in); });
+  Value result = invoke("inplace", d, c, in.at("call"), &in);
   const Tensor& self = d.seen().at(0);
   if (!result.is_tensor() || !result.as_tensor().shares_storage_with(self))
     return "the result is not the first argument";
@@ -142,7 +157,7 @@ std::string check_out(const CaseFile& file, const json& c, const std::string& ca
   if (!result.is_tensor()) return {};
   Decoder d(file, false);
   Tensor out = empty({0}, {.dtype = result.as_tensor().dtype()});
-  compute("out", [&] { invoke(file, d, c, call, nullptr, out); });
+  invoke("out", d, c, call, nullptr, out);
   return compare(file, out, c.at("out"), rtol, atol);
 }
 
@@ -241,8 +256,7 @@ Outcome run_op_case(const CaseFile& file, const json& c) {
   if (c.value("error", false)) {
     try {
       Decoder d(file);
-      Value v;
-      compute("call", [&] { v = invoke(file, d, c, call); });
+      Value v = invoke("call", d, c, call);
       return failed("no error; PyTorch says: " + c.value("torch_message", "") + "; got " + v.str(80));
     } catch (const InternalError& e) {
       return failed(e.what());
@@ -252,11 +266,9 @@ Outcome run_op_case(const CaseFile& file, const json& c) {
   }
   try {
     Decoder d(file);
-    Value result;
-    Gradients gradients;
-    compute("call", [&] {
-      result = invoke(file, d, c, call);
-      if (c.contains("grad")) gradients = gradients_of(file, d, result, c);
+    Gradients gradients(file, c);
+    Value result = invoke("call", d, c, call, nullptr, {}, [&](const Value& v) {
+      if (c.contains("grad")) gradients.compute(d, v, c);
     });
     if (c.contains("random")) {
       std::string s = check_random(result.as_tensor(), c["random"]);
