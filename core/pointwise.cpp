@@ -4,6 +4,7 @@
 #include "core/deferral.h"
 #include "core/dispatch.h"
 #include "core/error.h"
+#include "core/ops/require.h"
 #include "core/profile.h"
 #include "core/thread_state.h"
 
@@ -61,7 +62,7 @@ void run(const PointwiseInfo& op, const Loops& loops, DType common, const Tensor
          const Scalar* params) {
   if (op.divides && n == 2 && !is_floating(common)) {
     NoGrad guard;
-    WEFT_CHECK(!in[1].eq(0).any().item().truth(), "{}: integer division by zero", op.name);
+    detail::require(in[1].ne(0), "{}: integer division by zero", op.name);
   }
   bool truth = op.dtypes == Dtypes::logical && loops.writes_bool;
   DType compute = truth ? DType::i64 : compute_dtype(common);

@@ -72,8 +72,9 @@ void extreme(Node& n, const Tensor* g, Tensor* gin) {
   {
     NoGrad guard;
     Tensor x = n.input(0), y = n.output(0);
-    const bool nan = (n.op == &MaxOp::record || n.op == &MinOp::record) && y.isnan().item().truth();
-    share = (nan ? x.isnan() : x.eq(restored(y, a))).to(g[0].dtype());
+    Tensor here = x.eq(restored(y, a));
+    if (n.op == &MaxOp::record || n.op == &MinOp::record) here = here.logical_or(x.isnan());
+    share = here.to(g[0].dtype());
     DimList dims;
     dims.all = false;
     for (int d = 0; d < a.sizes.size(); ++d)

@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/reduce.h"
+#include "core/ops/require.h"
 #include "core/thread_state.h"
 
 namespace weft {
@@ -74,8 +75,9 @@ Tensor binary_cross_entropy(const Tensor& input, const Tensor& target, const Wei
   check_same_shape(input, target, "binary_cross_entropy");
   {
     NoGrad guard;
-    WEFT_CHECK(input.ge(0).logical_and(input.le(1)).all().item().truth(),
-               "binary_cross_entropy: input must lie in [0, 1]; apply sigmoid() or use the form with_logits");
+    detail::require(input.ge(0).logical_and(input.le(1)),
+                    "{}: input must lie in [0, 1]; apply sigmoid() or use the form with_logits",
+                    "binary_cross_entropy");
   }
   Tensor losses = losses_of(p::binary_cross_entropy_none, input, target);
   return reduce_loss(o.weight.defined() ? losses.mul(o.weight) : losses, o.reduction);

@@ -7,6 +7,7 @@
 #include "core/ops/norm.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/reduce.h"
+#include "core/ops/require.h"
 #include "core/thread_state.h"
 
 namespace weft {
@@ -85,8 +86,8 @@ Tensor multi_margin_loss(const Tensor& input, const Tensor& given, const MultiMa
   WEFT_CHECK(!o.weight.defined() || (o.weight.dim() == 1 && o.weight.numel() == classes),
              "multi_margin_loss: weight {} needs one value per class ({})", o.weight, classes);
   Tensor target = given.reshape({rows});
-  WEFT_CHECK_INDEX(target.ge(0).logical_and(target.lt(classes)).all().item().truth(),
-                   "multi_margin_loss: a target lies outside of [0, {})", classes);
+  detail::require(target.ge(0).logical_and(target.lt(classes)), "{}: a target lies outside of [0, {})", op, classes,
+                  detail::Fault::index);
   Tensor here = is_class(target, classes);
   Tensor own = where(here, x, 0.0).sum({.dim = 1, .keepdim = true});
   Tensor excess = rsub(own, o.margin).add(x).clamp_min(0);
@@ -105,8 +106,8 @@ Tensor multilabel_margin_loss(const Tensor& input, const Tensor& given, const Lo
   WEFT_CHECK(given.sizes() == input.sizes() || (input.dim() <= 1 && given.dim() <= 1 && given.numel() == classes),
              "multilabel_margin_loss: target {} for input {}; the shapes must be equal", given, input);
   Tensor target = given.reshape({rows, classes});
-  WEFT_CHECK_INDEX(target.ge(-1).logical_and(target.lt(classes)).all().item().truth(),
-                   "multilabel_margin_loss: a target lies outside of [-1, {})", classes);
+  detail::require(target.ge(-1).logical_and(target.lt(classes)), "{}: a target lies outside of [-1, {})", op, classes,
+                  detail::Fault::index);
   // Targets count up to the first -1: where no -1 has come before.
   Tensor counts = target.lt(0).to(DType::i64).cumsum(1).eq(0);
   Tensor marks = is_class(target, classes).logical_and(counts.unsqueeze(-1));  // [row, place, class]
@@ -150,7 +151,7 @@ Tensor gaussian_nll_loss(const Tensor& input, const Tensor& target, const Tensor
   }
   {
     NoGrad guard;
-    WEFT_CHECK(!var.lt(0).any().item().truth(), "gaussian_nll_loss: var has negative values");
+    detail::require(var.lt(0).logical_not(), "{}: var has negative values", "gaussian_nll_loss");
   }
   // The bound on var takes no part in the gradient.
   Tensor bound;

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/ops/philox.h"
 #include "core/ops/pointwise_api.h"
+#include "core/ops/require.h"
 #include "core/ops/softmax.h"
 #include "core/thread_state.h"
 
@@ -169,7 +170,7 @@ Tensor normal(const Tensor& mean, const Tensor& std, Generator* generator) {
   NoGrad guard;
   WEFT_CHECK_TYPE(is_floating(mean.dtype()) && is_floating(std.dtype()),
                   "normal: mean and std must be floating, got {} and {}", mean, std);
-  WEFT_CHECK(std.numel() == 0 || !std.lt(0).any().item<bool>(), "normal: std must be >= 0 everywhere");
+  detail::require(std.lt(0).logical_not(), "{}: std must be >= 0 everywhere", "normal");
   Dims shape = broadcast_shapes(mean.sizes(), std.sizes(), "normal");
   return randn(shape, {.dtype = result_type(mean, std), .device = mean.device()}, generator).mul_(std).add_(mean);
 }
