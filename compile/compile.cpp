@@ -24,11 +24,11 @@ std::shared_ptr<CompiledState> make_compiled(const CompileOptions& o) {
 }
 
 CompiledCall::CompiledCall(CompiledState& state) {
-  if (thread_state.deferral) return;
   {
     std::lock_guard lock(state.cache.mutex);
     ++state.cache.calls;
   }
+  if (thread_state.deferral) return;
   impl_ = std::make_unique<Impl>(state.cache);
 }
 CompiledCall::~CompiledCall() = default;

@@ -24,8 +24,8 @@ struct CompileOptions {
 /// middle of it.
 struct CompileStats {
   int64_t calls = 0;
-  int64_t matched = 0;              ///< stretches that agreed with a recording
-  int64_t recorded = 0;             ///< stretches that made one
+  int64_t matched = 0;               ///< stretches that agreed with a recording
+  int64_t recorded = 0;              ///< stretches that made one
   std::vector<std::string> reasons;  ///< why, the latest last; at most 16
   std::vector<std::string> breaks;   ///< where the host asked for values in the middle, each once; at most 16
 };

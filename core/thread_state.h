@@ -14,7 +14,7 @@ struct ThreadState {
   bool autocast = false;  ///< ops cast their inputs as their records say
   bool autocast_cache = false;
   DType autocast_dtype = DType::bf16;
-  int saved_hooks = 0;  ///< depth of SavedTensorHooks on this thread
+  int saved_hooks = 0;           ///< depth of SavedTensorHooks on this thread
   Deferral* deferral = nullptr;  ///< takes this thread's kernels instead of running them (core/deferral.h)
 };
 extern constinit thread_local ThreadState thread_state;

@@ -97,7 +97,8 @@ RecurrentResult composite_recurrent_layer(Recurrence kind, const Tensor& x, cons
   const int64_t batch = h0.size(0);
   std::vector<int64_t> sizes(static_cast<size_t>(x.size(0) / batch), batch);
   if (batch_sizes.defined())
-    sizes.assign(detail::host_data<int64_t>(batch_sizes), detail::host_data<int64_t>(batch_sizes) + batch_sizes.numel());
+    sizes.assign(detail::host_data<int64_t>(batch_sizes),
+                 detail::host_data<int64_t>(batch_sizes) + batch_sizes.numel());
   std::vector<Tensor> p = split(linear(x, w.ih, w.bias_ih), sizes), outputs(sizes.size());
   Tensor h = h0, c = c0;
   for (size_t k = 0; k < sizes.size(); ++k) {

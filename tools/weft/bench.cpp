@@ -53,6 +53,8 @@ Run add_bench(CLI::App& app) {
     sub->add_option("--batch", o->batch, "batch size instead of the workload's")
         ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
     sub->add_option("--device", o->device, "cpu");
+    sub->add_option("--mode", o->mode, "eager, or the step as a compiled function")
+        ->check(CLI::IsMember({"eager", "default"}));
     sub->add_option("--amp", o->amp, "run forward passes under Autocast in this dtype")
         ->check(CLI::IsMember({"none", "bf16", "f16"}));
     sub->add_flag("--channels-last", o->channels_last, "images and convolutions in NHWC");

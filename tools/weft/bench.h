@@ -10,7 +10,7 @@ namespace weft::bench {
 double best_us(const std::function<void()>& f);
 
 struct TrainOptions {
-  std::string workload, workloads, device = "cpu", amp = "none";
+  std::string workload, workloads, device = "cpu", amp = "none", mode = "eager";
   int threads = 0, steps = 20;
   int64_t batch = 0;
   bool channels_last = false, infer = false;

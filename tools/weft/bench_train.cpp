@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "compile/compile.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/thread_state.h"
@@ -102,7 +103,7 @@ int run_train(const TrainOptions& o) {
   DType lower = DType::bf16;
   const bool amp = o.amp != "none";
   WEFT_CHECK(!amp || parse_dtype(o.amp, lower), "bench: unknown dtype {}", o.amp);
-  auto step = [&]() -> Tensor {
+  auto eager = [&]() -> Tensor {
     if (o.infer) {
       InferenceMode guard;
       const Autocast cast("cpu", lower, {.enabled = amp});
@@ -118,6 +119,9 @@ int run_train(const TrainOptions& o) {
     optimizer->step();
     return loss;
   };
+  auto fast = compile(eager);
+  const bool compiled = o.mode != "eager";
+  const auto step = [&] { return compiled ? fast() : eager(); };
   auto t = Clock::now();
   Tensor loss = step();
   const double first = ms_since(t) * 1e-3;
@@ -145,7 +149,7 @@ int run_train(const TrainOptions& o) {
   auto rounded = [](double ms) { return std::round(ms * 1e6) / 1e6; };
   json j = {{"peer", std::string("weft-") + WEFT_VERSION},
             {"workload", o.workload},
-            {"mode", "eager"},
+            {"mode", o.mode},
             {"device", o.device},
             {"amp", amp ? o.amp : ""},
             {"threads", num_threads()},
@@ -159,6 +163,7 @@ int run_train(const TrainOptions& o) {
             {"floor_ms", rounded(floor)},
             {"loss", std::round(last_loss * 1e5) / 1e5}};
   std::printf("%s\n", j.dump().c_str());
+  if (compiled && std::getenv("WEFT_DEBUG")) std::fputs(fast.report().c_str(), stderr);
   return 0;
 }
 

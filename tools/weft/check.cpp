@@ -221,7 +221,9 @@ Run add_check(CLI::App& app) {
   app.add_option("--tier", o->tier, "only this tier")->check(CLI::IsMember({"A", "B"}));
   app.add_option("--only", o->only, "only cases whose FILE or FILE/ID matches");
   app.add_option("--device", o->device, "cpu");
-  app.add_option("--mode", o->mode, "compiled: each case eagerly, then as compiled functions: right, and bit for bit the same")->check(CLI::IsMember({"eager", "compiled"}));
+  app.add_option("--mode", o->mode,
+                 "compiled: each case eagerly, then as compiled functions: right, and bit for bit the same")
+      ->check(CLI::IsMember({"eager", "compiled"}));
   app.add_option("--json", o->json, "write the counts to FILE");
   app.add_option("--jobs", o->jobs, "files run side by side")->check(CLI::Range(1, 256));
   app.add_flag("--strict", o->strict, "missing ops fail too");
