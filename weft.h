@@ -28,6 +28,7 @@
 #include "core/ops/pool.h"
 #include "core/ops/random.h"
 #include "core/ops/reduce.h"
+#include "core/ops/require.h"
 #include "core/ops/scan.h"
 #include "core/ops/shape.h"
 #include "core/ops/softmax.h"

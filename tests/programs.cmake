@@ -2,7 +2,9 @@
 if(TARGET weft_program)
   add_test(NAME golden COMMAND weft_program check ${CMAKE_CURRENT_SOURCE_DIR}/golden --strict
     --known ${CMAKE_CURRENT_SOURCE_DIR}/known_differences.txt)
-  set_tests_properties(golden PROPERTIES TIMEOUT 600)
+  add_test(NAME golden.compiled COMMAND weft_program check ${CMAKE_CURRENT_SOURCE_DIR}/golden --mode compiled
+    --known ${CMAKE_CURRENT_SOURCE_DIR}/known_differences.txt)
+  set_tests_properties(golden golden.compiled PROPERTIES TIMEOUT 600)
 endif()
 
 set(readme_folder ${PROJECT_BINARY_DIR}/readme)
