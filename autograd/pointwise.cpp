@@ -78,6 +78,10 @@ void pointwise_backward(Node& n, const Tensor* g, Tensor* gin) {
   const bool create_graph = is_grad_enabled();
   for (int k = 0; k < a.info->arity; ++k) {
     if (!n.needs(k)) continue;
+    if (!create_graph && ((a.info->passes >> k & 1) || ((a.info->scales >> k & 1) && a.params[0].f64() == 1))) {
+      gin[k] = g[0];
+      continue;
+    }
     // g, a, b.., y as the gradient kernel takes them.
     detail::Borrowed<5> values;
     Tensor owned[4];

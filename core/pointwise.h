@@ -25,6 +25,8 @@ struct PointwiseInfo {
   unsigned needs[3];  ///< what the gradient of input i reads: ops::kA | kB | kC | kY
   unsigned promotes;
   unsigned constants;  ///< inputs that never have a gradient
+  unsigned passes;     ///< inputs whose gradient is that of the output
+  unsigned scales;     ///< inputs whose gradient is that of the output times params[0]
   bool divides;        ///< an integer second input holding 0 is an error
   bool differentiable;
   Loops forward;

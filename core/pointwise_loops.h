@@ -84,6 +84,8 @@ constexpr PointwiseInfo make_pointwise_info(const char* name) {
   info.dtypes = R::dtypes;
   info.promotes = R::promotes;
   info.constants = R::constants;
+  info.passes = R::passes;
+  info.scales = R::scales;
   info.divides = R::divides;
   info.differentiable = R::differentiable;
   for (int i = 0; i < R::arity; ++i) info.needs[i] = R::needs[i];

@@ -8,6 +8,7 @@ namespace weft::ops {
 // a + alpha b
 struct Add : Pointwise<2, 1> {
   static constexpr Dtypes dtypes = Dtypes::any;
+  static constexpr unsigned passes = kA, scales = kB;
   template <class T>
   WEFT_FN static T forward(T a, T b, T alpha) {
     return a + alpha * b;
@@ -25,6 +26,7 @@ struct Add : Pointwise<2, 1> {
 // a - alpha b
 struct Sub : Pointwise<2, 1> {
   static constexpr Dtypes dtypes = Dtypes::no_bool;
+  static constexpr unsigned passes = kA;
   template <class T>
   WEFT_FN static T forward(T a, T b, T alpha) {
     return a - alpha * b;

@@ -48,6 +48,8 @@ struct Pointwise {
   static constexpr unsigned needs[Arity] = {};        // default: every gradient is a function of g alone
   static constexpr unsigned promotes = kA | kB | kC;  // inputs that take part in type promotion
   static constexpr unsigned constants = 0;            // inputs that never have a gradient (conditions)
+  static constexpr unsigned passes = 0;               // inputs whose gradient is g itself
+  static constexpr unsigned scales = 0;               // inputs whose gradient is g times the first parameter
   static constexpr bool divides = false;              // true: an integer second input holding 0 is an error
   static constexpr Cast cast = Cast::none;            // what Autocast does with the inputs
 };
