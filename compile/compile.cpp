@@ -8,12 +8,7 @@ namespace weft::detail {
 class CompiledState {
  public:
   mutable graph::Cache cache;
-};
-
-struct CompiledCall::Impl {
-  explicit Impl(graph::Cache& cache) : recorder(cache) { thread_state.deferral = &recorder; }
-  ~Impl() { thread_state.deferral = nullptr; }
-  graph::Recorder recorder;
+  std::vector<std::unique_ptr<graph::Recorder>> idle;  ///< guarded by cache.mutex; one per call at once
 };
 
 std::shared_ptr<CompiledState> make_compiled(const CompileOptions& o) {
@@ -24,16 +19,27 @@ std::shared_ptr<CompiledState> make_compiled(const CompileOptions& o) {
 }
 
 CompiledCall::CompiledCall(CompiledState& state) {
-  {
-    std::lock_guard lock(state.cache.mutex);
-    ++state.cache.calls;
-  }
+  std::lock_guard lock(state.cache.mutex);
+  ++state.cache.calls;
   if (thread_state.deferral) return;
-  impl_ = std::make_unique<Impl>(state.cache);
+  if (state.idle.empty()) {
+    recorder_ = new graph::Recorder(state.cache);
+  } else {
+    recorder_ = state.idle.back().release();
+    state.idle.pop_back();
+  }
+  state_ = &state;
+  thread_state.deferral = recorder_;
 }
-CompiledCall::~CompiledCall() = default;
+CompiledCall::~CompiledCall() {
+  if (!recorder_) return;
+  thread_state.deferral = nullptr;
+  recorder_->reset();
+  std::lock_guard lock(state_->cache.mutex);
+  state_->idle.emplace_back(recorder_);
+}
 void CompiledCall::finish() {
-  if (impl_) impl_->recorder.finish();
+  if (recorder_) recorder_->finish();
 }
 
 namespace {

@@ -30,6 +30,9 @@ struct CompileStats {
   std::vector<std::string> breaks;   ///< where the host asked for values in the middle, each once; at most 16
 };
 
+namespace graph {
+class Recorder;
+}
 namespace detail {
 
 class CompiledState;
@@ -50,8 +53,8 @@ class CompiledCall {
   void finish();
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  CompiledState* state_ = nullptr;
+  graph::Recorder* recorder_ = nullptr;
 };
 
 }  // namespace detail

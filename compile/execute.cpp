@@ -26,7 +26,12 @@ Tensor tensor_of(const Operand& o, Storage& storage) {
   p->device = storage.device;
   storage.retain();
   p->storage = &storage;
-  p->set_geometry(o.sizes, o.strides, o.offset);
+  p->sizes = o.sizes;
+  p->strides = o.strides;
+  p->offset = o.offset;
+  p->numel = o.numel;
+  p->contiguous = o.contiguous;
+  if (storage.data) p->data = static_cast<char*>(storage.data) + o.offset * static_cast<int64_t>(itemsize(o.dtype));
   return Tensor::from_impl(p);
 }
 
@@ -58,22 +63,25 @@ void Recorder::run_step(const Step& s, size_t at, Storage* storages) {
   Storage number_storage;
   number_storage.owned = false;
   number_storage.retain();
-  std::vector<Tensor> in, out;
+  in_.clear();
+  out_.clear();
   for (size_t i = 0; i < s.in.size(); ++i) {
     const Operand& o = s.in[i];
     if (o.buffer == Operand::kNumber) {
-      in.push_back(tensor_of(o, number_storage));
-      in.back().impl()->data = const_cast<char*>(number(s, at, i));
+      in_.push_back(tensor_of(o, number_storage));
+      in_.back().impl()->data = const_cast<char*>(number(s, at, i));
     } else {
-      in.push_back(o.in_memory() ? tensor_of(o, storages[o.buffer]) : Tensor());
+      in_.push_back(o.in_memory() ? tensor_of(o, storages[o.buffer]) : Tensor());
     }
   }
-  for (const Operand& o : s.out) out.push_back(o.in_memory() ? tensor_of(o, storages[o.buffer]) : Tensor());
+  for (const Operand& o : s.out) out_.push_back(o.in_memory() ? tensor_of(o, storages[o.buffer]) : Tensor());
   if (s.pointwise())
-    cpu::run_pointwise(*s.loops, s.compute, s.truth, out[0], in.data(), static_cast<int>(in.size()), params(s, at));
+    cpu::run_pointwise(*s.loops, s.compute, s.truth, out_[0], in_.data(), static_cast<int>(in_.size()), params(s, at));
   else
-    s.op->cpu({*s.op, in.data(), static_cast<int>(in.size()), out.data(), static_cast<int>(out.size()),
+    s.op->cpu({*s.op, in_.data(), static_cast<int>(in_.size()), out_.data(), static_cast<int>(out_.size()),
                s.attrs_bytes ? &data_[data_at_[at]] : nullptr});
+  in_.clear();
+  out_.clear();
 }
 
 void Recorder::run_group(const Graph& g, const Plan& plan, const Plan::Run& run) {
@@ -100,15 +108,20 @@ void Recorder::run_group(const Graph& g, const Plan& plan, const Plan::Run& run)
 
 void Recorder::execute(const Graph& g, const Plan& plan) {
   const Running running;
-  const auto storages = std::make_unique<Storage[]>(slots_.size());
-  for (size_t b = 0; b < slots_.size(); ++b) {
-    storages[b].data = slots_[b].data;
-    storages[b].bytes = slots_[b].bytes;
-    storages[b].device = slots_[b].device;
-    storages[b].owned = false;
-    storages[b].retain();  // never the last owner: what kernels make of it ends first
+  if (storages_size_ < slots_.size()) {
+    storages_size_ = 2 * slots_.size();
+    storages_ = std::make_unique<Storage[]>(storages_size_);
+    for (size_t b = 0; b < storages_size_; ++b) {
+      storages_[b].owned = false;
+      storages_[b].retain();  // never the last owner: what kernels make of it ends first
+    }
   }
-  const auto step = [&](int k) { run_step(g.steps[static_cast<size_t>(k)], static_cast<size_t>(k), storages.get()); };
+  for (size_t b = 0; b < slots_.size(); ++b) {
+    storages_[b].data = slots_[b].data;
+    storages_[b].bytes = slots_[b].bytes;
+    storages_[b].device = slots_[b].device;
+  }
+  const auto step = [&](int k) { run_step(g.steps[static_cast<size_t>(k)], static_cast<size_t>(k), storages_.get()); };
   if (may_overlap(slots_)) {
     for (int k = 0; k < static_cast<int>(g.steps.size()); ++k) step(k);
     return;

@@ -20,6 +20,8 @@ struct Operand {
   DType dtype = DType::f32;
   Dims sizes, strides;
   int64_t offset = 0;  ///< in elements
+  int64_t numel = 0;
+  bool contiguous = true;
 
   bool in_memory() const { return buffer >= 0; }
   bool same_place(const Operand& o) const {

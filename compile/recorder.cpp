@@ -81,11 +81,14 @@ Step Recorder::describe(const Key& key) {
     o.dtype = t.dtype();
     if (is_number(key, t)) {
       o.buffer = Operand::kNumber;
+      o.numel = 1;
       return o;
     }
     o.sizes = t.sizes();
     o.strides = t.strides();
     o.offset = t.storage_offset();
+    o.numel = t.numel();
+    o.contiguous = t.impl()->contiguous;
     o.buffer = slot_of(t.impl()->storage);
     return o;
   };
@@ -129,7 +132,7 @@ void Recorder::diverge(const Key& key) {
 }
 
 void Recorder::new_group() {
-  for (const auto& [block, bytes] : freed_) free_[bytes].push_back(block);
+  free_.insert(free_.end(), freed_.begin(), freed_.end());
   freed_.clear();
 }
 
@@ -192,55 +195,66 @@ void Recorder::put_off(const detail::PointwiseCall& c) {
 }
 
 void Recorder::settle(Storage* storage, bool keeps) {
-  const auto it = known_.find(storage);
+  const Known* k = known_.find(storage);
   bool waits = false;
-  if (at_ > 0 && it != known_.end()) {
-    const int slot = it->second.slot;
-    waits = it->second.reused || (slot >= 0 && (keeps || slots_[static_cast<size_t>(slot)].written));
+  if (at_ > 0 && k) {
+    const int slot = k->slot;
+    waits = k->reused || (slot >= 0 && (keeps || slots_[static_cast<size_t>(slot)].written));
   }
   if (keeps && std::find(exposed_.begin(), exposed_.end(), storage) == exposed_.end()) exposed_.push_back(storage);
   if (waits) run("the host reads memory (item(), data_ptr(), printing)");
 }
 
 void* Recorder::allocate(size_t bytes) {
-  if (bytes >= kReuse)
-    if (auto it = free_.find(bytes); it != free_.end() && !it->second.empty()) {
-      void* block = it->second.back();
+  if (bytes >= kReuse) {
+    const size_t size = detail::cpu_block_size(bytes);
+    for (size_t i = free_.size(); i-- > 0;) {
+      if (free_[i].second != size) continue;
+      void* block = free_[i].first;
       known_[block] = {.slot = -1, .born = true, .reused = true};
-      it->second.pop_back();
+      free_.erase(free_.begin() + static_cast<ptrdiff_t>(i));
       return block;
     }
+  }
   void* block = detail::cpu_allocate(bytes);
   known_[block] = {.slot = -1, .born = true, .reused = false};
   return block;
 }
 
 void Recorder::release(void* block, size_t bytes) noexcept {
-  std::erase(exposed_, static_cast<Storage*>(block));
-  const auto it = known_.find(block);
-  if (it == known_.end()) return detail::cpu_free(block, bytes);
-  const Known k = it->second;
-  known_.erase(it);
+  if (!exposed_.empty()) std::erase(exposed_, static_cast<Storage*>(block));
+  const Known* known = known_.find(block);
+  if (!known) return detail::cpu_free(block, bytes);
+  const Known k = *known;
+  known_.erase(block);
   if (k.slot >= 0) slots_[static_cast<size_t>(k.slot)].alive = false;
   if (k.slot >= 0 || k.reused)
-    freed_.push_back({block, bytes});
+    freed_.push_back({block, detail::cpu_block_size(bytes)});
   else
     detail::cpu_free(block, bytes);
 }
 
 void Recorder::finish() { run(nullptr); }
 
+void Recorder::reset() noexcept {
+  forget();
+  known_.clear();
+  exposed_.clear();
+  stretch_ = 0;
+}
+
 // Ends a stretch: nothing waits any more. Memory that was kept for its kernels goes back.
 void Recorder::forget() noexcept {
   new_group();
-  for (auto& [bytes, blocks] : free_)
-    for (void* block : blocks) detail::cpu_free(block, bytes);
+  for (const auto& [block, bytes] : free_) detail::cpu_free(block, bytes);
   free_.clear();
   std::vector<Slot> slots;
   slots.swap(slots_);
   for (const Slot& s : slots)
     if (s.held) known_.erase(s.held);
-  for (auto& [storage, k] : known_) k = {.slot = -1, .born = k.born, .reused = false};
+  known_.for_each([](Known& k) { k = {.slot = -1, .born = k.born, .reused = false}; });
+  in_.clear();
+  out_.clear();
   at_ = 0;
   group_ = -1;
   entry_ = nullptr;

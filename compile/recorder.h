@@ -2,11 +2,11 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "compile/plan.h"
+#include "compile/pointer_map.h"
 
 namespace weft::graph {
 
@@ -46,6 +46,8 @@ class Recorder final : public detail::Deferral {
   void release(void* block, size_t bytes) noexcept override;
   /// Runs what is left.
   void finish();
+  /// Ready for another call, its memory kept.
+  void reset() noexcept;
 
  private:
   // A buffer of this stretch.
@@ -106,12 +108,15 @@ class Recorder final : public detail::Deferral {
   Graph graph_;  ///< when recording
   Grouper grouper_;
   std::vector<Slot> slots_;
-  std::unordered_map<const void*, Known> known_;         ///< storages
-  std::vector<Storage*> exposed_;                        ///< the host has their address
-  std::vector<unsigned char> data_;                      ///< attributes, parameters and numbers of the steps
-  std::vector<size_t> data_at_;                          ///< by step
-  std::unordered_map<size_t, std::vector<void*>> free_;  ///< memory that kernels to come may use, by size
-  std::vector<std::pair<void*, size_t>> freed_;          ///< the same from the next group on
+  PointerMap<Known> known_;                      ///< storages
+  std::vector<Storage*> exposed_;                ///< the host has their address
+  std::vector<unsigned char> data_;              ///< attributes, parameters and numbers of the steps
+  std::vector<size_t> data_at_;                  ///< by step
+  std::vector<std::pair<void*, size_t>> free_;   ///< memory that kernels to come may use, and block sizes
+  std::vector<std::pair<void*, size_t>> freed_;  ///< the same from the next group on
+  std::unique_ptr<Storage[]> storages_;          ///< of slots, while they run
+  size_t storages_size_ = 0;
+  std::vector<Tensor> in_, out_;  ///< of the step that runs
 };
 
 }  // namespace weft::graph

@@ -162,6 +162,8 @@ void small_free(void* p, size_t size) noexcept {
 
 namespace detail {
 
+size_t cpu_block_size(size_t bytes) { return class_size(bytes == 0 ? 1 : bytes); }
+
 void* cpu_allocate(size_t bytes) {
   size_t size = class_size(bytes == 0 ? 1 : bytes);
   void* p = nullptr;

@@ -26,6 +26,9 @@ void* cpu_allocate(size_t bytes);
 /// `bytes` as given to cpu_allocate.
 void cpu_free(void* p, size_t bytes) noexcept;
 
+/// What a request of `bytes` takes: blocks of one size stand in for each other.
+size_t cpu_block_size(size_t bytes);
+
 /// Small fixed objects (tensor headers, tape nodes): thread-local free lists of 64-byte steps up to 1 KiB, malloc
 /// beyond.
 void* slab_allocate(size_t bytes);
