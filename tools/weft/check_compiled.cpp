@@ -1,9 +1,8 @@
-#include <cstring>
-
 #include "core/error.h"
 #include "core/ops/random.h"
 #include "core/thread_state.h"
 #include "tools/weft/check.h"
+#include "tools/weft/same_bits.h"
 
 namespace weft::check {
 
@@ -20,24 +19,6 @@ void note_compared(const Tensor& t) {
   NoGrad guard;
   Session::current->compared.push_back(t.detach().clone(MemoryFormat::contiguous));
 }
-
-namespace {
-
-// Bit for bit, but any NaN equals any NaN.
-std::string differ(const Tensor& a, const Tensor& b) {
-  if (a.dtype() != b.dtype() || a.sizes() != b.sizes()) return "another dtype or shape";
-  if (a.numel() == 0 || std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0) return {};
-  if (!is_floating(a.dtype())) return "other integers";
-  const Tensor x = a.to(DType::f64), y = b.to(DType::f64);
-  for (int64_t i = 0; i < x.numel(); ++i) {
-    const double p = x.data<double>()[i], q = y.data<double>()[i];
-    if (!(p == q && std::signbit(p) == std::signbit(q)) && !(std::isnan(p) && std::isnan(q)))
-      return detail::format("[{}] is {}, eager {}", {i, p, q});
-  }
-  return {};
-}
-
-}  // namespace
 
 Outcome run_compiled(CaseFunction run_case, const CaseFile& file, const nlohmann::ordered_json& c) {
   constexpr int kCalls = 4;
@@ -61,7 +42,7 @@ Outcome run_compiled(CaseFunction run_case, const CaseFile& file, const nlohmann
     if (o.kind != Outcome::Kind::passed) return {o.kind, at + o.detail};
     if (session.compared.size() != eager.size()) return {Outcome::Kind::failed, at + "another number of results"};
     for (size_t i = 0; i < eager.size(); ++i)
-      if (std::string s = differ(session.compared[i], eager[i]); !s.empty())
+      if (std::string s = tools::differ(session.compared[i], eager[i]); !s.empty())
         return {Outcome::Kind::failed, at + detail::format("result {}: ", {i}) + s};
   }
   for (const auto& [key, f] : session.functions) {

@@ -12,5 +12,6 @@ Run add_check(CLI::App& app);
 Run add_bench(CLI::App& app);
 Run add_demo(CLI::App& app);
 Run add_info(CLI::App& app);
+Run add_fuzz(CLI::App& app);
 
 }  // namespace weft::tools

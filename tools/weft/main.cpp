@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
       add("check", "run conformance cases", add_check),
       add("bench", "measure training steps, kernels and ops", add_bench),
       add("demo", "train a model on real work", add_demo),
+      add("fuzz", "random programs against their compiled form", add_fuzz),
       add("info", "version, processor and libraries", add_info),
   };
   try {
