@@ -550,7 +550,8 @@ class Maker {
     }
     const OpSchema& op = *group->ops[rng_() % group->ops.size()];
     const size_t inputs = p_.inputs.size(), slots = env_[0].size();
-    Step s{.op = std::string(op.name)};
+    Step s;
+    s.op = op.name;
     if (!structured(op.name, s.args)) s.args = by_names(op);
     if (!op.name.ends_with('_') && one_in(p_.backward ? 14 : 6)) s.op += "_";
     if (apply(s)) return;
