@@ -4,7 +4,8 @@ if(TARGET weft_program)
     --known ${CMAKE_CURRENT_SOURCE_DIR}/known_differences.txt)
   add_test(NAME golden.compiled COMMAND weft_program check ${CMAKE_CURRENT_SOURCE_DIR}/golden --mode compiled
     --known ${CMAKE_CURRENT_SOURCE_DIR}/known_differences.txt)
-  set_tests_properties(golden golden.compiled PROPERTIES TIMEOUT 600)
+  add_test(NAME fuzz.programs COMMAND weft_program fuzz programs --count 200)
+  set_tests_properties(golden golden.compiled fuzz.programs PROPERTIES TIMEOUT 600)
 endif()
 
 set(readme_folder ${PROJECT_BINARY_DIR}/readme)

@@ -1,8 +1,8 @@
+#include <unistd.h>
 #include <csignal>
 #include <cstdio>
 #include <map>
 #include <regex>
-#include <unistd.h>
 
 #include "core/error.h"
 #include "tools/weft/commands.h"

@@ -21,8 +21,8 @@ struct Arg {
 /// A call of an op; the tensors and numbers of its result go to `outs`.
 struct Step {
   std::string op;
-  std::vector<Arg> args;
-  std::vector<int> outs;
+  std::vector<Arg> args = {};
+  std::vector<int> outs = {};
 };
 
 enum class Layout { plain, transposed, strided, shifted, expanded };

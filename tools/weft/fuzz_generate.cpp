@@ -279,10 +279,11 @@ class Maker {
     const DType t = at(x)->dtype();
     const int64_t n = extents_[2] > 300 ? 9 : std::max<int64_t>(extents_[2], 1);
     const int64_t k = s[s.size() - 1];
-    const Dims other = op == "dot" ? s
-                       : is_one_of(op, {"mv", "addmv"})
-                           ? Dims{k}
-                           : batched ? Dims{s[0], k, n} : op == "linear" ? Dims{n, k} : Dims{k, n};
+    const Dims other = op == "dot"                      ? s
+                       : is_one_of(op, {"mv", "addmv"}) ? Dims{k}
+                       : batched                        ? Dims{s[0], k, n}
+                       : op == "linear"                 ? Dims{n, k}
+                                                        : Dims{k, n};
     const int y = shaped(t, other);
     if (op == "addmm") a.push_back(slot(shaped(t, one_in(2) ? Dims{n} : Dims{s[0], n})));
     if (op == "addmv") a.push_back(slot(shaped(t, {s[0]})));
@@ -339,8 +340,8 @@ class Maker {
       else if (one_in(3))
         a.push_back(literal(from));
       else
-        a.push_back(literal(Value::list(
-            {Value({{"slice", Value::list({from, from + 1 + below(t.size(0)), 1 + below(2)})}})})));
+        a.push_back(
+            literal(Value::list({Value({{"slice", Value::list({from, from + 1 + below(t.size(0)), 1 + below(2)})}})})));
       if (op == "__setitem__") a.push_back(number());
       return;
     }
@@ -370,9 +371,10 @@ class Maker {
   }
 
   bool view(std::string_view op, std::vector<Arg>& a) {
-    if (!is_one_of(op, {"view", "reshape", "expand", "broadcast_to", "permute", "movedim", "narrow", "select", "slice",
-                        "flip", "roll", "pad", "repeat", "tile", "split", "split_with_sizes", "unflatten", "unfold",
-                        "topk", "kthvalue", "to"}))
+    if (!is_one_of(
+            op, {"view",      "reshape", "expand", "broadcast_to", "permute", "movedim", "narrow", "select",
+                 "slice",     "flip",    "roll",   "pad",          "repeat",  "tile",    "split",  "split_with_sizes",
+                 "unflatten", "unfold",  "topk",   "kthvalue",     "to"}))
       return false;
     const int x = any_tensor();
     const Tensor t = *at(x);
@@ -453,13 +455,14 @@ class Maker {
       a.push_back(std::move(x));
       return true;
     };
-    if (is_one_of(param, {"input", "self", "tensor", "x1", "anchor", "logits", "other", "end", "target", "vec", "vec2",
-                          "mat2", "x2", "tensor1", "tensor2", "src", "positive", "negative", "mask", "condition", "var",
-                          "weight", "pos_weight", "min", "max"}) ||
+    if (is_one_of(param,
+                  {"input", "self",      "tensor", "x1",     "anchor",     "logits",  "other", "end",      "target",
+                   "vec",   "vec2",      "mat2",   "x2",     "tensor1",    "tensor2", "src",   "positive", "negative",
+                   "mask",  "condition", "var",    "weight", "pos_weight", "min",     "max"}) ||
         (param == "exponent") || (param == "value" && is_one_of(op, {"fill"}))) {
       if (optional && one_in(2)) return false;
       const bool numeric = self && is_one_of(param, {"other", "end", "tensor1", "tensor2", "min", "max", "value", "src",
-                                                      "input", "weight", "exponent"});
+                                                     "input", "weight", "exponent"});
       if (numeric && (one_in(3) || is_one_of(param, {"min", "max", "value"}) || param == "weight"))
         return put(number(name, one_in(2)));
       const int s = is_one_of(param, {"target", "weight", "pos_weight", "var"}) && self
@@ -490,18 +493,19 @@ class Maker {
     if (param == "dim" && self && optional && otherwise == "None" && one_in(2)) return put(some_dims(*self, name));
     if (is_one_of(param, {"dim", "dim0", "dim1", "dim2", "axis0", "axis1", "dimension", "start_dim", "end_dim"}))
       return put(self ? dim(*self, name) : literal(0, name));
-    if (is_one_of(param, {"p", "training", "sparsity"}) && (op.find("dropout") != std::string_view::npos ||
-                                                            op.find("bernoulli") != std::string_view::npos ||
-                                                            op.find("geometric") != std::string_view::npos ||
-                                                            param == "sparsity"))
+    if (is_one_of(param, {"p", "training", "sparsity"}) &&
+        (op.find("dropout") != std::string_view::npos || op.find("bernoulli") != std::string_view::npos ||
+         op.find("geometric") != std::string_view::npos || param == "sparsity"))
       return put(positive(name, 0.1, 0.9));
     if (is_one_of(param, {"diagonal", "offset", "decimals"})) return put(literal(below(5) - 2, name));
-    if (is_one_of(param, {"n", "m", "steps", "chunks", "high", "groups", "repeats", "num_classes", "size", "num_groups"}))
+    if (is_one_of(param,
+                  {"n", "m", "steps", "chunks", "high", "groups", "repeats", "num_classes", "size", "num_groups"}))
       return put(literal(1 + below(12), name));
     if (param == "low" || param == "start") return put(literal(below(3) - 3, name));
-    if (is_one_of(param, {"eps", "std", "lambd", "beta", "delta", "tau", "alpha", "sigma", "rtol", "atol", "k", "upper"}))
+    if (is_one_of(param,
+                  {"eps", "std", "lambd", "beta", "delta", "tau", "alpha", "sigma", "rtol", "atol", "k", "upper"}))
       return put(op == "add" || op == "sub" || op == "rsub" || op == "index_add" ? number(name, one_in(2))
-                                                                                  : positive(name, 0.25, 2));
+                                                                                 : positive(name, 0.25, 2));
     if (is_one_of(param, {"p", "ord", "norm_type"})) return put(literal(1 + below(3), name));
     if (param == "correction") return put(literal(below(2), name));
     return put(number(name, one_in(3)));
@@ -644,6 +648,8 @@ class Maker {
 
 }  // namespace
 
-Program generate(uint64_t seed, const std::function<bool(const std::string&)>& only) { return Maker(seed, only).make(); }
+Program generate(uint64_t seed, const std::function<bool(const std::string&)>& only) {
+  return Maker(seed, only).make();
+}
 
 }  // namespace weft::fuzz

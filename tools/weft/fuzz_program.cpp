@@ -232,7 +232,7 @@ std::vector<Value> run(const Program& p, const std::vector<Tensor>& inputs, int 
   for (const Value& v : out)
     if (v.is_tensor() && v.as_tensor().requires_grad()) {
       const Tensor s = v.as_tensor().sum();
-      loss = loss.defined() ? loss + s : s;
+      loss = loss.defined() ? loss.add(s) : s;
     }
   if (!loss.defined()) return out;
   std::vector<Tensor> leaves;
