@@ -1,4 +1,6 @@
+#include <sys/resource.h>
 #include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <map>
@@ -17,6 +19,8 @@ struct Options {
   std::string only;
   bool verbose = false;
 };
+
+constexpr rlim_t kMostMemory = rlim_t{6} << 30;  // bytes of addresses
 
 // The command that reruns the program, for a process that ends in a signal.
 char rerun[160];
@@ -38,6 +42,11 @@ int run_programs(const Options& o) {
   const std::regex pattern(o.only.empty() ? std::string(".") : o.only);
   const auto only = [&](const std::string& name) { return std::regex_search(name, pattern); };
   for (int number : {SIGSEGV, SIGABRT, SIGFPE, SIGBUS, SIGILL}) std::signal(number, on_signal);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  // A chain of ops that multiply sizes ends in an error, not in the machine's memory.
+  const rlimit most{kMostMemory, RLIM_INFINITY};
+  setrlimit(RLIMIT_AS, &most);
+#endif
   std::map<std::string, int64_t> uses;
   int64_t ops = 0, backward = 0, differed = 0, cut = 0, raised = 0, matched = 0;
   for (int64_t i = 0; i < o.count; ++i) {
