@@ -42,7 +42,7 @@ bool same_bits(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
 
 struct Net : nn::Layer<Net> {
   nn::Linear up{*this, "up", 12, 40};
-  nn::LayerNorm norm{*this, "norm", {40}};
+  nn::LayerNorm norm{*this, "norm", 40};
   nn::Dropout drop{*this, "drop", 0.25};
   nn::Linear down{*this, "down", 40, 5};
   Tensor forward(const Tensor& x) { return down(drop(gelu(norm(up(x))))); }
