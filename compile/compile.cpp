@@ -1,21 +1,36 @@
 #include "compile/compile.h"
 
 #include "compile/recorder.h"
+#include "compile/report.h"
 #include "core/error.h"
+
+namespace weft {
+
+std::optional<CompileMode> parse_compile_mode(std::string_view text) {
+  constexpr std::pair<std::string_view, CompileMode> kModes[] = {
+      {"default", CompileMode::default_},
+      {"reduce-overhead", CompileMode::reduce_overhead},
+      {"max-autotune", CompileMode::max_autotune},
+      {"max-autotune-no-cudagraphs", CompileMode::max_autotune_no_cudagraphs}};
+  for (const auto& [name, mode] : kModes)
+    if (name == text) return mode;
+  return std::nullopt;
+}
+
+}  // namespace weft
 
 namespace weft::detail {
 
 class CompiledState {
  public:
+  explicit CompiledState(const CompileOptions& o) : cache(o) {}
   mutable graph::Cache cache;
   std::vector<std::unique_ptr<graph::Recorder>> idle;  ///< guarded by cache.mutex; one per call at once
 };
 
 std::shared_ptr<CompiledState> make_compiled(const CompileOptions& o) {
   WEFT_CHECK(o.recordings > 0, "compile: recordings must be at least 1");
-  auto state = std::make_shared<CompiledState>();
-  state->cache.most = o.recordings;
-  return state;
+  return std::make_shared<CompiledState>(o);
 }
 
 CompiledCall::CompiledCall(CompiledState& state) {
@@ -42,43 +57,13 @@ void CompiledCall::finish() {
   if (recorder_) recorder_->finish();
 }
 
-namespace {
-
-std::string report_of(const graph::Entry& e) {
-  const graph::Graph& g = e.graph;
-  const graph::Plan& p = *e.plan;
-  std::string text =
-      format("{} ops in {} kernels, run {} times; {} ops fused, {} not needed; pointwise bytes {} -> {}\n",
-             {g.steps.size(), p.kernels, e.runs, p.fused_ops, p.dead_ops, p.bytes_before, p.bytes_after});
-  for (const auto& run : p.runs) {
-    if (!run.fused) continue;
-    text += "  fused:";
-    for (int i = run.steps_at; i < run.steps_at + run.steps; ++i)
-      text += " " + g.steps[static_cast<size_t>(p.step_of[static_cast<size_t>(i)])].name();
-    text += format("  {}\n", {g.steps[static_cast<size_t>(run.first)].out[0].sizes});
-  }
-  return text;
-}
-
-}  // namespace
-
 CompileStats compiled_stats(const CompiledState& state) {
   graph::Cache& c = state.cache;
   std::lock_guard lock(c.mutex);
   return {c.calls, c.matched, c.recorded, c.reasons, c.breaks};
 }
 
-std::string compiled_report(const CompiledState& state) {
-  graph::Cache& c = state.cache;
-  std::lock_guard lock(c.mutex);
-  std::string text =
-      format("{} calls: {} stretches of ops matched a recording, {} were recorded, {} ended in the middle of a call\n",
-             {c.calls, c.matched, c.recorded, c.broken});
-  for (size_t i = 0; i < c.entries.size(); ++i) text += format("recording {}: ", {i}) + report_of(*c.entries[i]);
-  for (const std::string& r : c.reasons) text += "recorded: " + r + "\n";
-  for (const std::string& b : c.breaks) text += "ended in the middle " + b + "\n";
-  return text;
-}
+std::string compiled_report(const CompiledState& state) { return graph::report(state.cache); }
 
 std::string compiled_dot(const CompiledState& state) {
   graph::Cache& c = state.cache;

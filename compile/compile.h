@@ -1,6 +1,8 @@
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -16,7 +18,28 @@
 // output is never overwritten.
 namespace weft {
 
+/// As torch.compile's modes. On the CPU all but default_ are the same.
+enum class CompileMode { default_, reduce_overhead, max_autotune, max_autotune_no_cudagraphs };
+/// "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"; nothing for another text.
+std::optional<CompileMode> parse_compile_mode(std::string_view text);
+
+/// What to do when a call is not one graph: values were read in the middle, or there are more kinds of calls than
+/// recordings are kept. Results are right in any case.
+enum class OnFallback {
+  warn,   ///< a line on stderr, once for each reason
+  error,  ///< CompileError where it happens; kernels before it have run
+  silent
+};
+
+enum class Numerics {
+  match,  ///< the bits of the same function not compiled
+  fast    ///< bf16 and f16 results that only live inside a fused kernel are not rounded
+};
+
 struct CompileOptions {
+  CompileMode mode = CompileMode::default_;
+  OnFallback on_fallback = OnFallback::warn;
+  Numerics numerics = Numerics::match;
   size_t recordings = 16;  ///< kept; beyond it the least used goes
 };
 

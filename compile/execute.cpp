@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "compile/recorder.h"
+#include "compile/report.h"
 #include "core/profile.h"
 
 namespace weft::graph {
@@ -131,6 +132,8 @@ void Recorder::execute(const Graph& g, const Plan& plan) {
     if (detail::profiling()) [[unlikely]]
       name = (run.fused ? "fused " : "run ") + g.steps[static_cast<size_t>(run.first)].name();
     const detail::ProfileScope scope({.kind = detail::ProfileKind::range, .name = name});
+    if (debug_level() >= 4) [[unlikely]]
+      debug(4, (run.fused ? "fused from " : "run ") + g.steps[static_cast<size_t>(run.first)].name());
     if (run.fused)
       run_group(g, plan, run);
     else

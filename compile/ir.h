@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,10 @@ struct Step {
   bool same(const Step& o) const;
 };
 
+/// Return addresses, the innermost first; null where there are no more.
+inline constexpr int kSiteFrames = 20;
+using CallSite = std::array<void*, kSiteFrames>;
+
 struct Buffer {
   size_t bytes = 0;
   bool born = false;  ///< allocated by the recorded call itself; else an input
@@ -55,6 +60,7 @@ struct Buffer {
 
 struct Graph {
   std::vector<Step> steps;
+  std::vector<CallSite> sites;  ///< of the steps
   std::vector<Buffer> buffers;  ///< in order of first use
   int values = 0;
 

@@ -78,7 +78,8 @@ namespace {
 
 class Planner {
  public:
-  Planner(const Graph& g, std::vector<char> alive) : g_(g), plan_(std::make_shared<Plan>()) {
+  Planner(const Graph& g, std::vector<char> alive, Numerics numerics)
+      : g_(g), numerics_(numerics), plan_(std::make_shared<Plan>()) {
     plan_->alive = std::move(alive);
     find_needed();
     for (int first = 0; first < static_cast<int>(g_.steps.size());) {
@@ -186,6 +187,7 @@ class Planner {
         if (last_use_[static_cast<size_t>(out.buffer)] < end) {
           cpu::FusedPlace& p = plan_->places[static_cast<size_t>(run.places_at + place)];
           p.kind = cpu::FusedPlace::Kind::tile;
+          if (numerics_ == Numerics::fast && (p.dtype == DType::bf16 || p.dtype == DType::f16)) p.dtype = f.computed;
           if (free_tiles.empty()) free_tiles.push_back(run.tiles++);
           p.tile = free_tiles.back();
           free_tiles.pop_back();
@@ -225,6 +227,7 @@ class Planner {
   }
 
   const Graph& g_;
+  const Numerics numerics_;
   std::shared_ptr<Plan> plan_;
   std::vector<int> last_use_;
   std::vector<char> dead_;
@@ -232,8 +235,8 @@ class Planner {
 
 }  // namespace
 
-std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive) {
-  return Planner(g, std::move(alive)).take();
+std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, Numerics numerics) {
+  return Planner(g, std::move(alive), numerics).take();
 }
 
 }  // namespace weft::graph

@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "compile/compile.h"
 #include "compile/ir.h"
 #include "core/fused.h"
 
@@ -48,6 +49,6 @@ struct Plan {
 };
 
 /// `alive`: of each buffer, whether its contents are wanted after the run (inputs always are).
-std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive);
+std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, Numerics numerics);
 
 }  // namespace weft::graph

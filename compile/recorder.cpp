@@ -1,8 +1,11 @@
 #include "compile/recorder.h"
 
+#include <execinfo.h>
+
 #include <algorithm>
 #include <cstring>
 
+#include "compile/report.h"
 #include "core/allocator.h"
 #include "core/error.h"
 
@@ -18,6 +21,14 @@ bool same_view(const Operand& o, const TensorImpl* t) {
 }
 
 std::string tensor_text(const Operand& o) { return detail::format("{}{} strides {}", {o.dtype, o.sizes, o.strides}); }
+
+CallSite call_site() {
+  CallSite site{};
+  void* frames[kSiteFrames + 2];
+  const int n = backtrace(frames, kSiteFrames + 2);
+  for (int i = 2; i < n; ++i) site[static_cast<size_t>(i - 2)] = frames[i];
+  return site;
+}
 
 // The first thing in which a step differs from what was recorded.
 std::string difference(size_t k, const Step& now, const Step& then) {
@@ -98,6 +109,7 @@ Step Recorder::describe(const Key& key) {
 }
 
 void Recorder::note(std::string reason) {
+  debug(1, "recording: " + reason);
   std::lock_guard lock(cache_.mutex);
   if (cache_.reasons.size() == kMostTexts) cache_.reasons.erase(cache_.reasons.begin());
   cache_.reasons.push_back(std::move(reason));
@@ -119,6 +131,12 @@ std::shared_ptr<Entry> Recorder::find_alike(const std::vector<Step>& before, con
   return nullptr;
 }
 
+// What is recorded begins with the steps of `old` that matched.
+void Recorder::begin_with(const Graph& old) {
+  graph_.steps.assign(old.steps.begin(), old.steps.begin() + static_cast<ptrdiff_t>(at_));
+  graph_.sites.assign(old.sites.begin(), old.sites.begin() + static_cast<ptrdiff_t>(at_));
+}
+
 // The step to come differs from entry_: another recording that began alike takes over, or a new one begins.
 void Recorder::diverge(const Key& key) {
   const std::shared_ptr<Entry> old = std::move(entry_);
@@ -126,7 +144,7 @@ void Recorder::diverge(const Key& key) {
   if ((entry_ = find_alike(old->graph.steps, &now))) return;
   note(at_ < old->graph.steps.size() ? difference(at_, now, old->graph.steps[at_])
                                      : detail::format("step {}, {}: the recording ends before", {at_, now.name()}));
-  graph_.steps.assign(old->graph.steps.begin(), old->graph.steps.begin() + static_cast<ptrdiff_t>(at_));
+  begin_with(old->graph);
   grouper_.clear();
   for (const Step& s : graph_.steps) grouper_.join(s);
 }
@@ -154,6 +172,7 @@ void Recorder::add(const Key& key, const void* attrs, const Scalar* params) {
     const int before = graph_.steps.empty() ? -1 : graph_.steps.back().group;
     s.group = group = grouper_.join(s) ? before : before + 1;
     graph_.steps.push_back(std::move(s));
+    graph_.sites.push_back(call_site());
   }
   if (group != group_) new_group();
   group_ = group;
@@ -175,12 +194,13 @@ void Recorder::add(const Key& key, const void* attrs, const Scalar* params) {
                   itemsize(key.in[i].dtype()));
   ++at_;
 
-  bool seen = at_ >= kMostSteps;
+  if (at_ >= kMostSteps) return cut("so many ops wait");
+  bool seen = false;
   for (const Storage* s : exposed_) {
     for (int i = 0; i < key.n_in; ++i) seen |= key.in[i].defined() && key.in[i].impl()->storage == s;
     for (int i = 0; i < key.n_out; ++i) seen |= key.out[i].defined() && key.out[i].impl()->storage == s;
   }
-  if (seen) run("the host holds the address of what it touches");
+  if (seen) cut("the host holds the address of what it touches");
 }
 
 void Recorder::put_off(const OpCall& c, size_t attrs_bytes) {
@@ -202,7 +222,7 @@ void Recorder::settle(Storage* storage, bool keeps) {
     waits = k->reused || (slot >= 0 && (keeps || slots_[static_cast<size_t>(slot)].written));
   }
   if (keeps && std::find(exposed_.begin(), exposed_.end(), storage) == exposed_.end()) exposed_.push_back(storage);
-  if (waits) run("the host reads memory (item(), data_ptr(), printing)");
+  if (waits) cut("the host reads memory (item(), data_ptr(), printing)");
 }
 
 void* Recorder::allocate(size_t bytes) {
@@ -234,7 +254,7 @@ void Recorder::release(void* block, size_t bytes) noexcept {
     detail::cpu_free(block, bytes);
 }
 
-void Recorder::finish() { run(nullptr); }
+void Recorder::finish() { run(false); }
 
 void Recorder::reset() noexcept {
   forget();
@@ -265,7 +285,41 @@ void Recorder::forget() noexcept {
   for (const Slot& s : slots) Storage::release(s.held);
 }
 
-void Recorder::run(const char* reason) {
+// What a call could not do as asked for; `text` says why.
+void Recorder::fall_back(const std::string& text) {
+  {
+    std::lock_guard lock(cache_.mutex);
+    if (std::find(cache_.breaks.begin(), cache_.breaks.end(), text) != cache_.breaks.end()) return;
+    if (cache_.breaks.size() == kMostTexts) return;
+    cache_.breaks.push_back(text);
+  }
+  debug(1, "fallback: " + text);
+  if (cache_.options.on_fallback == OnFallback::warn)
+    std::fprintf(stderr, "weft: compiled function: cut in parts %s; .on_fallback = OnFallback::silent if you mean it\n",
+                 text.c_str());
+}
+
+void Recorder::cut(const char* reason) {
+  const std::string text =
+      detail::format("after {}: {}", {(entry_ ? entry_->graph.steps : graph_.steps)[at_ - 1].name(), reason});
+  if (cache_.options.on_fallback == OnFallback::error)
+    detail::fail_with(detail::Fault::compile,
+                      "compiled function: cut in parts {}{}; give on_fallback warn or silent to allow it", text,
+                      call_text(call_site()));
+  fall_back(text);
+  run(true);
+}
+
+void Recorder::keep(const std::shared_ptr<Entry>& made) {
+  if (cache_.entries.size() >= cache_.options.recordings) {
+    cache_.entries.erase(std::min_element(cache_.entries.begin(), cache_.entries.end(),
+                                          [](const auto& a, const auto& b) { return a->runs < b->runs; }));
+    ++cache_.dropped;
+  }
+  cache_.entries.push_back(made);
+}
+
+void Recorder::run(bool in_the_middle) {
   if (at_ == 0) return;
   struct Forget {
     Recorder& r;
@@ -275,18 +329,18 @@ void Recorder::run(const char* reason) {
   if (entry_ && at_ < entry_->graph.steps.size())
     if (auto shorter = find_alike(entry_->graph.steps, nullptr)) entry_ = std::move(shorter);
   const bool whole = entry_ && at_ == entry_->graph.steps.size();
-  const std::string last = reason ? (entry_ ? entry_->graph.steps : graph_.steps)[at_ - 1].name() : std::string();
   if (!whole) {
     const auto made = std::make_shared<Entry>();
     if (entry_) {
       note(detail::format("ends after step {} of {}", {at_, entry_->graph.steps.size()}));
-      graph_.steps.assign(entry_->graph.steps.begin(), entry_->graph.steps.begin() + static_cast<ptrdiff_t>(at_));
+      begin_with(entry_->graph);
     }
     for (const Slot& s : slots_) graph_.buffers.push_back({s.bytes, s.held == nullptr});
     graph_.number();
     graph_.verify();
     made->graph = std::move(graph_);
     entry_ = made;
+    if (debug_level() >= 2) debug(2, "graph:\n" + made->graph.str());
   }
   std::vector<char> alive(entry_->graph.buffers.size(), 0);
   for (size_t b = 0; b < alive.size() && b < slots_.size(); ++b) alive[b] = slots_[b].held || slots_[b].alive;
@@ -296,25 +350,17 @@ void Recorder::run(const char* reason) {
     std::lock_guard lock(cache_.mutex);
     plan = entry_->plan;
   }
-  if (!plan || plan->alive != alive) plan = make_plan(entry_->graph, std::move(alive));
+  if (!plan || plan->alive != alive) {
+    plan = make_plan(entry_->graph, std::move(alive), cache_.options.numerics);
+    if (debug_level() >= 3) debug(3, "plan:\n" + plan_text(entry_->graph, *plan));
+  }
   {
     std::lock_guard lock(cache_.mutex);
     entry_->plan = plan;
     ++entry_->runs;
     ++(whole ? cache_.matched : cache_.recorded);
-    if (reason) {
-      ++cache_.broken;
-      const std::string text = "after " + last + ": " + reason;
-      if (std::find(cache_.breaks.begin(), cache_.breaks.end(), text) == cache_.breaks.end() &&
-          cache_.breaks.size() < kMostTexts)
-        cache_.breaks.push_back(text);
-    }
-    if (!whole) {
-      if (cache_.entries.size() >= cache_.most)
-        cache_.entries.erase(std::min_element(cache_.entries.begin(), cache_.entries.end(),
-                                              [](const auto& a, const auto& b) { return a->runs < b->runs; }));
-      cache_.entries.push_back(entry_);
-    }
+    cache_.broken += in_the_middle;
+    if (!whole) keep(entry_);
     if (cache_.expected.size() <= stretch_) cache_.expected.resize(stretch_ + 1);
     cache_.expected[stretch_] = entry_;
   }

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "compile/compile.h"
 #include "compile/plan.h"
 #include "compile/pointer_map.h"
 
@@ -19,13 +20,14 @@ struct Entry {
 
 /// What a compiled function keeps between calls. Any thread may use it.
 struct Cache {
+  explicit Cache(const CompileOptions& o) : options(o) {}
+  const CompileOptions options;
   std::mutex mutex;
-  size_t most = 16;  ///< entries kept; the least used goes
   std::vector<std::shared_ptr<Entry>> entries;
   std::vector<std::shared_ptr<Entry>> expected;  ///< of the last call: its first stretch, its second, ...
   std::vector<std::string> reasons;              ///< why stretches were recorded, the latest last
   std::vector<std::string> breaks;               ///< after which step the host read memory, each once
-  int64_t calls = 0, matched = 0, recorded = 0, broken = 0;
+  int64_t calls = 0, matched = 0, recorded = 0, broken = 0, dropped = 0;
 };
 
 /// Takes the kernels of one call on this thread. Each is compared with the recording that the last call made; as long
@@ -86,7 +88,12 @@ class Recorder final : public detail::Deferral {
   int slot_of(Storage* s);
   void diverge(const Key& key);
   void note(std::string reason);
-  void run(const char* reason);
+  void begin_with(const Graph& old);
+  void fall_back(const std::string& text);
+  /// Runs what waits in the middle of a call.
+  void cut(const char* reason);
+  void run(bool in_the_middle);
+  void keep(const std::shared_ptr<Entry>& made);  // Cache::mutex held
   void execute(const Graph& g, const Plan& plan);
   void run_step(const Step& s, size_t at, Storage* storages);
   void run_group(const Graph& g, const Plan& plan, const Plan::Run& run);

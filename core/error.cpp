@@ -76,6 +76,8 @@ void fail(Fault fault, std::string_view text, std::initializer_list<ErrorArg> ar
       throw IndexError(what);
     case Fault::type:
       throw TypeError(what);
+    case Fault::compile:
+      throw CompileError(what);
     case Fault::file:
       throw FileError(what);
     case Fault::internal:

@@ -31,6 +31,11 @@ class FileError : public Error {
  public:
   using Error::Error;
 };
+/// A compiled function that would not be one graph, where that was asked for (compile/compile.h).
+class CompileError : public Error {
+ public:
+  using Error::Error;
+};
 /// A broken promise of weft itself; please report it.
 class InternalError : public Error {
  public:
@@ -66,7 +71,7 @@ struct ErrorArg {
   ErrorArg(const Tensor& v) : kind(Kind::tensor), tensor(&v) {}  // "[2, 3] f32 cpu"
 };
 
-enum class Fault : uint8_t { user, index, type, file, internal };
+enum class Fault : uint8_t { user, index, type, file, compile, internal };
 /// Replaces each `{}` of `text` by the next argument and throws the class of `fault`.
 [[noreturn]] void fail(Fault fault, std::string_view text, std::initializer_list<ErrorArg> args);
 template <class... A>

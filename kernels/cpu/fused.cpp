@@ -1,10 +1,12 @@
 #include "core/fused.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "core/parallel.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/stream.h"
 #include "kernels/cpu/strided.h"
 
 namespace weft::cpu {
@@ -23,6 +25,7 @@ struct Group {
   std::vector<Shape> shapes;  // of the strided places, in order
   std::vector<int> shape_of;  // by place; -1
   std::vector<int> prepared;  // by step and input: tile of a single value converted once a piece; -1
+  std::vector<char> past;     // by place: results that go past the caches
   int tiles;                  // scratch tiles: of places, then prepared ones, then stages
 };
 
@@ -80,7 +83,11 @@ void run_piece(const Group& g, int64_t begin, int64_t end) {
         }
       }
       const FusedPlace& out = g.places[static_cast<size_t>(s.out)];
-      if (out.dtype == s.computed) {
+      if (g.past[static_cast<size_t>(s.out)]) {
+        char* stage = tile(g.tiles + kStages - 1);
+        s.loop(stage, in, s.params, n);
+        stream(at(s.out, i), stage, n * static_cast<int64_t>(itemsize(out.dtype)));
+      } else if (out.dtype == s.computed) {
         s.loop(at(s.out, i), in, s.params, n);
       } else {
         char* stage = tile(g.tiles + kStages - 1);
@@ -89,16 +96,40 @@ void run_piece(const Group& g, int64_t begin, int64_t end) {
       }
     }
   }
+  streamed();
+}
+
+// Results that the group writes once and does not read, when all of its memory is more than caches hold.
+std::vector<char> past_caches(std::span<const FusedStep> steps, std::span<const FusedPlace> places, int64_t numel) {
+  std::vector<char> past(places.size(), 0);
+  int64_t bytes = 0;
+  for (const FusedPlace& p : places)
+    if (p.kind == Kind::memory) bytes += numel * static_cast<int64_t>(itemsize(p.dtype));
+  if (!streams(bytes)) return past;
+  std::vector<int> uses(places.size(), 0);
+  for (const FusedStep& s : steps) {
+    ++uses[static_cast<size_t>(s.out)];
+    for (int i = 0; i < s.n_in; ++i) uses[static_cast<size_t>(s.in[i])] += 2;
+  }
+  for (const FusedStep& s : steps) {
+    const FusedPlace& out = places[static_cast<size_t>(s.out)];
+    if (uses[static_cast<size_t>(s.out)] != 1 || out.kind != Kind::memory || out.dtype != s.computed) continue;
+    past[static_cast<size_t>(s.out)] = std::all_of(places.begin(), places.end(), [&](const FusedPlace& p) {
+      return &p == &out || p.kind == Kind::tile || p.data != out.data;
+    });
+  }
+  return past;
 }
 
 }  // namespace
 
 void run_fused(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps,
                std::span<const FusedPlace> places, int tiles) {
-  Group g{steps, places, {}, std::vector<int>(places.size(), -1), std::vector<int>(steps.size() * 5, -1), tiles};
+  Group g{steps, places, {}, std::vector<int>(places.size(), -1), std::vector<int>(steps.size() * 5, -1), {}, tiles};
   int64_t numel = 1;
   for (int64_t s : sizes) numel *= s;
   if (numel == 0) return;
+  g.past = past_caches(steps, places, numel);
   for (size_t p = 0; p < places.size(); ++p) {
     if (places[p].kind != Kind::strided) continue;
     const Dims* all_sizes[] = {&sizes, &places[p].sizes};

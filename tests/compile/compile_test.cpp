@@ -156,13 +156,41 @@ TEST_CASE("values read in the middle, printing, addresses that the host keeps") 
     p[0] = p[1] + 1;  // sees the sum, and what follows sees this
     return y * 2;
   };
-  auto fast = compile(f);
+  auto fast = compile(f, {.on_fallback = OnFallback::silent});
   for (int i = 0; i < 3; ++i) {
     const Tensor x = randn({6});
     CHECK(same_bits(f(x), fast(x)));
   }
   CHECK(fast.stats().breaks.size() >= 2);
   CHECK_THAT(fast.report(), Contains("in the middle after"));
+}
+
+TEST_CASE("a cut is an error where asked for, with what came before done") {
+  Tensor sum = zeros({3});
+  auto fast = compile(
+      [&](const Tensor& x) {
+        sum.add_(x);
+        return (x * 2).sum().item<double>();
+      },
+      {.on_fallback = OnFallback::error});
+  CHECK_THROWS_WITH(fast(ones({3})), Contains("cut in parts after") && Contains("on_fallback"));
+  CHECK(same_bits(sum, ones({3})));
+  CHECK_THROWS_AS(fast(ones({3})), CompileError);
+  auto whole = compile([](const Tensor& x) { return x * 2 + 1; }, {.on_fallback = OnFallback::error});
+  CHECK(same_bits(whole(ones({3})), full({3}, 3.0)));
+}
+
+TEST_CASE("fast numerics keep f32 inside of a kernel") {
+  const auto f = [](const Tensor& x) { return (x * 1.001 + 0.3).exp() * 0.7 - x; };
+  auto fast = compile(f, {.numerics = Numerics::fast}), match = compile(f);
+  const Tensor x = rand({5000}), low = x.to(DType::bf16);
+  const auto error = [&](const Tensor& y) {
+    return (y.to(DType::f32) - f(low.to(DType::f32))).abs().mean().item<double>();
+  };
+  CHECK(same_bits(match(low), f(low)));
+  CHECK(error(fast(low)) < 0.7 * error(f(low)));
+  CHECK(same_bits(fast(x), f(x)));
+  CHECK(fast(low).dtype() == DType::bf16);
 }
 
 TEST_CASE("other batch sizes, frozen parameters, train and eval") {

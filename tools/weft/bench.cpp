@@ -36,6 +36,7 @@ Run add_bench(CLI::App& app) {
   auto threads = [](CLI::App* sub, int& to) {
     sub->add_option("--threads", to, "threads (default: all cores)")->check(CLI::Range(1, 1024));
   };
+  const std::vector<std::string> modes{"eager", "default", "reduce-overhead", "max-autotune"};
   auto use = [](int n) {
     if (n > 0) set_num_threads(n);
   };
@@ -53,8 +54,7 @@ Run add_bench(CLI::App& app) {
     sub->add_option("--batch", o->batch, "batch size instead of the workload's")
         ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
     sub->add_option("--device", o->device, "cpu");
-    sub->add_option("--mode", o->mode, "eager, or the step as a compiled function")
-        ->check(CLI::IsMember({"eager", "default"}));
+    sub->add_option("--mode", o->mode, "eager, or the step as a compiled function")->check(CLI::IsMember(modes));
     sub->add_option("--amp", o->amp, "run forward passes under Autocast in this dtype")
         ->check(CLI::IsMember({"none", "bf16", "f16"}));
     sub->add_flag("--channels-last", o->channels_last, "images and convolutions in NHWC");
@@ -66,6 +66,8 @@ Run add_bench(CLI::App& app) {
   kernels_app->add_option("--cases", kernels->cases, "JSON file of cases (default: a list of its own)");
   kernels_app->add_option("--only", kernels->only, "only cases whose name matches");
   kernels_app->add_flag("--bits", kernels->bits, "compare the bits of one thread and of all instead of timing");
+  kernels_app->add_option("--mode", kernels->mode, "eager, or each case as a compiled function")
+      ->check(CLI::IsMember(modes));
   kernels_app->add_option("--device", kernels->device, "cpu");
   threads(kernels_app, kernels->threads);
 

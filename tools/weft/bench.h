@@ -18,7 +18,7 @@ struct TrainOptions {
 int run_train(const TrainOptions& o);
 
 struct KernelOptions {
-  std::string cases, only, device = "cpu";  ///< no file of cases: a list of its own
+  std::string cases, only, device = "cpu", mode = "eager";  ///< no file of cases: a list of its own
   int threads = 0;
   bool one_thread = false;  ///< also time compute-bound cases on one thread
   bool bits = false;        ///< compare the results of one thread and of all instead of timing

@@ -272,14 +272,23 @@ int time_cases(const json& cases, const KernelOptions& o, const std::function<vo
       }
       done(t);
     };
+    const auto mode = parse_compile_mode(o.mode);
+    const auto timed = [&](const std::string& name, const Work& work, const auto& f) {
+      auto fast = compile(f, {.mode = mode.value_or(CompileMode::default_)});
+      if (mode)
+        time(name, work, [&] { fast(); });
+      else
+        time(name, work, [&] { f(); });
+      if (mode && std::getenv("WEFT_DEBUG")) std::fputs(fast.report().c_str(), stderr);
+    };
     {
       NoGrad guard;
-      time(n.name, work_of(n.c, n.dtype, false, k.run()), [&] { k.run(); });
+      timed(n.name, work_of(n.c, n.dtype, false, k.run()), k.run);
     }
     if (!n.c.value("grad", false)) continue;
     const Tensor cotangent = randn(k.run().sizes()).to(n.dtype);
-    time(n.name + "/grad", work_of(n.c, n.dtype, true, cotangent),
-         [&] { grad({k.run()}, k.inputs, {.grad_outputs = {cotangent}}); });
+    timed(n.name + "/grad", work_of(n.c, n.dtype, true, cotangent),
+          [&] { return grad({k.run()}, k.inputs, {.grad_outputs = {cotangent}}); });
   }
   return static_cast<int>(all.size());
 }

@@ -119,8 +119,9 @@ int run_train(const TrainOptions& o) {
     optimizer->step();
     return loss;
   };
-  auto fast = compile(eager);
-  const bool compiled = o.mode != "eager";
+  const auto mode = parse_compile_mode(o.mode);
+  auto fast = compile(eager, {.mode = mode.value_or(CompileMode::default_)});
+  const bool compiled = mode.has_value();
   const auto step = [&] { return compiled ? fast() : eager(); };
   auto t = Clock::now();
   Tensor loss = step();

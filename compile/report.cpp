@@ -1,0 +1,76 @@
+#include "compile/report.h"
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "core/call_site.h"
+#include "core/error.h"
+
+namespace weft::graph {
+
+int debug_level() {
+  static const int level = [] {
+    const char* text = std::getenv("WEFT_DEBUG");
+    return text ? std::atoi(text) : 0;
+  }();
+  return level;
+}
+
+void debug(int level, const std::string& text) {
+  if (debug_level() >= level) std::fprintf(stderr, "weft: compiled function: %s\n", text.c_str());
+}
+
+std::string call_text(const CallSite& site) {
+  std::string unnamed;
+  for (void* frame : site) {
+    if (!frame) break;
+    const std::string name = detail::describe_frame(frame);
+    // Ours are named; the program's own functions often are not.
+    const std::string function = name.substr(0, name.find('('));
+    if (function.find("weft::") != std::string::npos && function.find("weft::nn::") == std::string::npos &&
+        function.find("forward") == std::string::npos)
+      continue;
+    if (name.find(" +0x") == std::string::npos) return " at " + name;
+    if (unnamed.empty()) unnamed = " at " + name;
+  }
+  return unnamed;
+}
+
+std::string plan_text(const Graph& g, const Plan& p) {
+  std::string text;
+  for (const auto& run : p.runs) {
+    const auto name = [&](int k) { return g.steps[static_cast<size_t>(k)].name(); };
+    const Step& first = g.steps[static_cast<size_t>(run.first)];
+    if (run.fused) {
+      text += "  fused:";
+      for (int i = run.steps_at; i < run.steps_at + run.steps; ++i)
+        text += " " + name(p.step_of[static_cast<size_t>(i)]);
+    } else {
+      text += "  " + name(run.first);
+    }
+    text += detail::format("  {}{}\n", {first.out.empty() ? Dims() : first.out[0].sizes,
+                                        call_text(g.sites[static_cast<size_t>(run.first)])});
+  }
+  return text;
+}
+
+std::string report(Cache& c) {
+  std::lock_guard lock(c.mutex);
+  std::string text = detail::format(
+      "{} calls: {} stretches of ops matched a recording, {} were recorded, {} ended in the middle of a "
+      "call; {} recordings given up\n",
+      {c.calls, c.matched, c.recorded, c.broken, c.dropped});
+  for (size_t i = 0; i < c.entries.size(); ++i) {
+    const Entry& e = *c.entries[i];
+    const Plan& p = *e.plan;
+    text += detail::format(
+        "recording {}: {} ops in {} kernels, run {} times; {} ops fused, {} not needed; pointwise bytes {} -> {}\n",
+        {i, e.graph.steps.size(), p.kernels, e.runs, p.fused_ops, p.dead_ops, p.bytes_before, p.bytes_after});
+    text += plan_text(e.graph, p);
+  }
+  for (const std::string& r : c.reasons) text += "recorded: " + r + "\n";
+  for (const std::string& b : c.breaks) text += "ended in the middle " + b + "\n";
+  return text;
+}
+
+}  // namespace weft::graph
