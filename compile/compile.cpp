@@ -37,6 +37,9 @@ CompiledCall::CompiledCall(CompiledState& state) {
   std::lock_guard lock(state.cache.mutex);
   ++state.cache.calls;
   if (thread_state.deferral) return;
+  if (state.cache.useless == graph::kMostUseless && state.cache.options.on_fallback != OnFallback::error &&
+      ++state.cache.at_once % graph::kLookAgain)
+    return;
   if (state.idle.empty()) {
     recorder_ = new graph::Recorder(state.cache);
   } else {
@@ -60,7 +63,7 @@ void CompiledCall::finish() {
 CompileStats compiled_stats(const CompiledState& state) {
   graph::Cache& c = state.cache;
   std::lock_guard lock(c.mutex);
-  return {c.calls, c.matched, c.recorded, c.reasons, c.breaks};
+  return {c.calls, c.matched, c.recorded, c.at_once - c.at_once / graph::kLookAgain, c.reasons, c.breaks};
 }
 
 std::string compiled_report(const CompiledState& state) { return graph::report(state.cache); }

@@ -15,7 +15,8 @@
 // values, they run: chains of pointwise ops tile by tile, without the results that nobody holds any more (plan.h).
 // Memory is given out in the order of the program, as a stream would, so that addresses are known at once. Numbers are
 // inputs of each call: a schedule or a step counter never makes a new recording. Same bits as without, always; a held
-// output is never overwritten.
+// output is never overwritten. Where recordings have nothing to fuse, calls soon run as if not compiled, and are looked at
+// again now and then.
 namespace weft {
 
 /// As torch.compile's modes. On the CPU all but default_ are the same.
@@ -49,6 +50,7 @@ struct CompileStats {
   int64_t calls = 0;
   int64_t matched = 0;               ///< stretches that agreed with a recording
   int64_t recorded = 0;              ///< stretches that made one
+  int64_t at_once = 0;               ///< calls whose kernels did not wait: nothing was there to gain
   std::vector<std::string> reasons;  ///< why, the latest last; at most 16
   std::vector<std::string> breaks;   ///< where the host asked for values in the middle, each once; at most 16
 };

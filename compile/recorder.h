@@ -18,6 +18,10 @@ struct Entry {
   int64_t runs = 0;                  ///< guarded by Cache::mutex
 };
 
+/// So many calls in a row that gained nothing by waiting: the next ones do not wait, but for one in kLookAgain.
+inline constexpr int kMostUseless = 3;
+inline constexpr int64_t kLookAgain = 64;
+
 /// What a compiled function keeps between calls. Any thread may use it.
 struct Cache {
   explicit Cache(const CompileOptions& o) : options(o) {}
@@ -27,7 +31,8 @@ struct Cache {
   std::vector<std::shared_ptr<Entry>> expected;  ///< of the last call: its first stretch, its second, ...
   std::vector<std::string> reasons;              ///< why stretches were recorded, the latest last
   std::vector<std::string> breaks;               ///< after which step the host read memory, each once
-  int64_t calls = 0, matched = 0, recorded = 0, broken = 0, dropped = 0;
+  int useless = 0;  ///< calls in a row that matched and gained nothing by waiting
+  int64_t calls = 0, at_once = 0, matched = 0, recorded = 0, broken = 0, dropped = 0;
 };
 
 /// Takes the kernels of one call on this thread. Each is compared with the recording that the last call made; as long
@@ -111,6 +116,7 @@ class Recorder final : public detail::Deferral {
   std::shared_ptr<Entry> entry_;  ///< matched so far; null: recording
   size_t at_ = 0;                 ///< steps of this stretch so far
   size_t stretch_ = 0;
+  bool useless_ = true;  ///< so far this call matched and gained nothing
   int group_ = -1;
   Graph graph_;  ///< when recording
   Grouper grouper_;
