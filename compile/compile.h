@@ -15,8 +15,8 @@
 // values, they run: chains of pointwise ops tile by tile, without the results that nobody holds any more (plan.h).
 // Memory is given out in the order of the program, as a stream would, so that addresses are known at once. Numbers are
 // inputs of each call: a schedule or a step counter never makes a new recording. Same bits as without, always; a held
-// output is never overwritten. Where recordings have nothing to fuse, calls soon run as if not compiled, and are looked at
-// again now and then.
+// output is never overwritten. Where recordings have nothing to fuse, calls soon run as if not compiled, and are looked
+// at again now and then.
 namespace weft {
 
 /// As torch.compile's modes. On the CPU all but default_ are the same.

@@ -22,8 +22,8 @@ bool same_view(const Operand& o, const TensorImpl* t) {
 
 std::string tensor_text(const Operand& o) { return detail::format("{}{} strides {}", {o.dtype, o.sizes, o.strides}); }
 
-// Whether kernels of a plan save more than `steps` comparisons cost. Measured: 70 ns a step; a byte that no longer moves
-// between the first cache and the next.
+// Whether kernels of a plan save more than `steps` comparisons cost. Measured: 70 ns a step; a byte that no longer
+// moves between the first cache and the next.
 bool pays(const Plan& p, size_t steps) {
   constexpr double kStep = 70, kByte = 0.02;  // ns
   return static_cast<double>(p.bytes_before - p.bytes_after) * kByte > kStep * static_cast<double>(steps);

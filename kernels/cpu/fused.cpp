@@ -12,9 +12,9 @@
 namespace weft::cpu {
 namespace {
 
-constexpr int64_t kGrain = 32768;          // elements a thread takes at a time, as run_pointwise
-constexpr int64_t kSlot = kFusedTile * 8;  // bytes of a tile of any dtype
-constexpr int kStages = 6;                 // inputs and output of a step in the loop's types
+constexpr int64_t kGrain = 32768;                // elements a thread takes at a time, as run_pointwise
+constexpr int64_t kSlot = kFusedTile * 8 + 320;  // bytes of a tile of any dtype; not a multiple of 4096
+constexpr int kStages = 6;                       // inputs and output of a step in the loop's types
 
 using Kind = FusedPlace::Kind;
 using Shape = StridedLoop<2>;
@@ -99,24 +99,25 @@ void run_piece(const Group& g, int64_t begin, int64_t end) {
   streamed();
 }
 
-// Results that the group writes once and does not read, when all of its memory is more than caches hold.
+// By place: results that the group writes once and does not read, when all of its memory is more than caches hold.
 std::vector<char> past_caches(std::span<const FusedStep> steps, std::span<const FusedPlace> places, int64_t numel) {
   std::vector<char> past(places.size(), 0);
   int64_t bytes = 0;
   for (const FusedPlace& p : places)
     if (p.kind == Kind::memory) bytes += numel * static_cast<int64_t>(itemsize(p.dtype));
   if (!streams(bytes)) return past;
-  std::vector<int> uses(places.size(), 0);
+  std::vector<int> reads(places.size(), 0), writes(places.size(), 0);
   for (const FusedStep& s : steps) {
-    ++uses[static_cast<size_t>(s.out)];
-    for (int i = 0; i < s.n_in; ++i) uses[static_cast<size_t>(s.in[i])] += 2;
+    ++writes[static_cast<size_t>(s.out)];
+    for (int i = 0; i < s.n_in; ++i) ++reads[static_cast<size_t>(s.in[i])];
   }
   for (const FusedStep& s : steps) {
-    const FusedPlace& out = places[static_cast<size_t>(s.out)];
-    if (uses[static_cast<size_t>(s.out)] != 1 || out.kind != Kind::memory || out.dtype != s.computed) continue;
-    past[static_cast<size_t>(s.out)] = std::all_of(places.begin(), places.end(), [&](const FusedPlace& p) {
-      return &p == &out || p.kind == Kind::tile || p.data != out.data;
-    });
+    const auto at = static_cast<size_t>(s.out);
+    const FusedPlace& out = places[at];
+    past[at] = reads[at] == 0 && writes[at] == 1 && out.kind == Kind::memory && out.dtype == s.computed &&
+               std::all_of(places.begin(), places.end(), [&](const FusedPlace& p) {
+                 return &p == &out || p.kind == Kind::tile || p.data != out.data;
+               });
   }
   return past;
 }
