@@ -80,6 +80,10 @@ Run add_bench(CLI::App& app) {
   op_app->add_flag("--grad", op->grad, "forward and backward");
   threads(op_app, op->threads);
 
+  auto matching = std::make_shared<bench::MatchingOptions>();
+  CLI::App* matching_app = app.add_subcommand("matching", "what an op of a compiled function costs");
+  matching_app->add_option("--ops", matching->ops, "ops in the function")->check(CLI::Range(1, 10000));
+
   auto roofline = std::make_shared<bench::RooflineOptions>();
   CLI::App* roofline_app = app.add_subcommand("roofline", "the machine's ceilings, and kernels against them");
   roofline_app->add_option("--cases", roofline->kernels.cases, "JSON file of cases (default: a list of its own)");
@@ -92,6 +96,7 @@ Run add_bench(CLI::App& app) {
     if (train_app->parsed()) return use(train->threads), bench::run_train(*train);
     if (infer_app->parsed()) return use(infer->threads), bench::run_train(*infer);
     if (kernels_app->parsed()) return use(kernels->threads), bench::run_kernels(*kernels);
+    if (matching_app->parsed()) return bench::run_matching(*matching);
     if (roofline_app->parsed()) return use(roofline->kernels.threads), bench::run_roofline(*roofline);
     return use(op->threads), bench::run_op(*op);
   };

@@ -25,6 +25,13 @@ struct KernelOptions {
 };
 int run_kernels(const KernelOptions& o);
 
+/// What comparing an op with a recording costs, in ns an op: a compiled function of ops whose kernels need not run,
+/// less the same ops with their kernels left out.
+struct MatchingOptions {
+  int ops = 1000;
+};
+int run_matching(const MatchingOptions& o);
+
 struct RooflineOptions {
   KernelOptions kernels;
   std::string json, html;
