@@ -38,8 +38,10 @@ CompiledCall::CompiledCall(CompiledState& state) {
   ++state.cache.calls;
   if (thread_state.deferral) return;
   if (state.cache.useless == graph::kMostUseless && state.cache.options.on_fallback != OnFallback::error &&
-      ++state.cache.at_once % graph::kLookAgain)
+      ++state.cache.since_look % graph::kLookAgain) {
+    ++state.cache.at_once;
     return;
+  }
   if (state.idle.empty()) {
     recorder_ = new graph::Recorder(state.cache);
   } else {
@@ -63,7 +65,7 @@ void CompiledCall::finish() {
 CompileStats compiled_stats(const CompiledState& state) {
   graph::Cache& c = state.cache;
   std::lock_guard lock(c.mutex);
-  return {c.calls, c.matched, c.recorded, c.at_once - c.at_once / graph::kLookAgain, c.reasons, c.breaks};
+  return {c.calls, c.matched, c.recorded, c.at_once, c.reasons, c.breaks};
 }
 
 std::string compiled_report(const CompiledState& state) { return graph::report(state.cache); }

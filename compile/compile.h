@@ -19,13 +19,13 @@
 // at again now and then.
 namespace weft {
 
-/// As torch.compile's modes. On the CPU all but default_ are the same.
+/// As torch.compile's modes. On the CPU they all run alike.
 enum class CompileMode { default_, reduce_overhead, max_autotune, max_autotune_no_cudagraphs };
 /// "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"; nothing for another text.
 std::optional<CompileMode> parse_compile_mode(std::string_view text);
 
-/// What to do when a call is not one graph: values were read in the middle, or there are more kinds of calls than
-/// recordings are kept. Results are right in any case.
+/// What to do when a call is cut in parts: the host reads values in the middle, or 20000 ops wait. Results are right in
+/// any case.
 enum class OnFallback {
   warn,   ///< a line on stderr, once for each reason
   error,  ///< CompileError where it happens; kernels before it have run

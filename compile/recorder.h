@@ -32,6 +32,7 @@ struct Cache {
   std::vector<std::string> reasons;              ///< why stretches were recorded, the latest last
   std::vector<std::string> breaks;               ///< after which step the host read memory, each once
   int useless = 0;                               ///< calls in a row that matched and gained nothing by waiting
+  int64_t since_look = 0;                        ///< of such calls, counting those that wait to look again
   int64_t calls = 0, at_once = 0, matched = 0, recorded = 0, broken = 0, dropped = 0;
 };
 

@@ -60,8 +60,8 @@ std::string report(Cache& c) {
       "{} calls: {} stretches of ops matched a recording, {} were recorded, {} ended in the middle of a "
       "call; {} recordings given up\n",
       {c.calls, c.matched, c.recorded, c.broken, c.dropped});
-  if (const int64_t n = c.at_once - c.at_once / kLookAgain)
-    text += detail::format("{} calls did not wait: their recordings have too little to fuse\n", {n});
+  if (c.at_once)
+    text += detail::format("{} calls did not wait: their recordings have too little to fuse\n", {c.at_once});
   for (size_t i = 0; i < c.entries.size(); ++i) {
     const Entry& e = *c.entries[i];
     const Plan& p = *e.plan;

@@ -25,7 +25,7 @@ struct Group {
   std::vector<Shape> shapes;  // of the strided places, in order
   std::vector<int> shape_of;  // by place; -1
   std::vector<int> prepared;  // by step and input: tile of a single value converted once a piece; -1
-  std::vector<char> past;     // by place: results that go past the caches
+  std::vector<char> past;     // by place: results that go past the caches; empty: none
   int tiles;                  // scratch tiles: of places, then prepared ones, then stages
 };
 
@@ -83,7 +83,7 @@ void run_piece(const Group& g, int64_t begin, int64_t end) {
         }
       }
       const FusedPlace& out = g.places[static_cast<size_t>(s.out)];
-      if (g.past[static_cast<size_t>(s.out)]) {
+      if (!g.past.empty() && g.past[static_cast<size_t>(s.out)]) {
         char* stage = tile(g.tiles + kStages - 1);
         s.loop(stage, in, s.params, n);
         stream(at(s.out, i), stage, n * static_cast<int64_t>(itemsize(out.dtype)));
@@ -96,16 +96,17 @@ void run_piece(const Group& g, int64_t begin, int64_t end) {
       }
     }
   }
-  streamed();
+  if (!g.past.empty()) streamed();
 }
 
-// By place: results that the group writes once and does not read, when all of its memory is more than caches hold.
+// By place: results that the group writes once and does not read; empty unless all of its memory is more than caches
+// hold.
 std::vector<char> past_caches(std::span<const FusedStep> steps, std::span<const FusedPlace> places, int64_t numel) {
-  std::vector<char> past(places.size(), 0);
   int64_t bytes = 0;
   for (const FusedPlace& p : places)
     if (p.kind == Kind::memory) bytes += numel * static_cast<int64_t>(itemsize(p.dtype));
-  if (!streams(bytes)) return past;
+  if (!streams(bytes)) return {};
+  std::vector<char> past(places.size(), 0);
   std::vector<int> reads(places.size(), 0), writes(places.size(), 0);
   for (const FusedStep& s : steps) {
     ++writes[static_cast<size_t>(s.out)];
