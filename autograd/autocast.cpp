@@ -28,6 +28,8 @@ struct Casts {
 };
 thread_local Casts held;
 
+thread_local DeviceType device_type = DeviceType::cpu;  // of the innermost guard: other devices' tensors stay
+
 // Parameters: they are cast again and again. Results of ops would only be kept alive.
 bool cacheable(const Tensor& t) {
   const TensorImpl* p = t.impl();
@@ -40,12 +42,13 @@ bool cacheable(const Tensor& t) {
 Autocast::Autocast(Device device, DType dtype, AutocastOptions o)
     : enabled_before_(detail::thread_state.autocast),
       cache_before_(detail::thread_state.autocast_cache),
-      dtype_before_(detail::thread_state.autocast_dtype) {
-  WEFT_CHECK(device.is_cpu(), "Autocast: no device {}: this build has no CUDA backend; use \"cpu\"", device.str());
+      dtype_before_(detail::thread_state.autocast_dtype),
+      device_before_(device_type) {
   WEFT_CHECK_TYPE(dtype == DType::bf16 || dtype == DType::f16, "Autocast: dtype must be bf16 or f16, got {}", dtype);
   detail::thread_state.autocast = o.enabled;
   detail::thread_state.autocast_cache = o.cache;
   detail::thread_state.autocast_dtype = dtype;
+  device_type = device.type;
   ++held.guards;
 }
 
@@ -53,13 +56,15 @@ Autocast::~Autocast() {
   detail::thread_state.autocast = enabled_before_;
   detail::thread_state.autocast_cache = cache_before_;
   detail::thread_state.autocast_dtype = dtype_before_;
+  device_type = device_before_;
   if (--held.guards == 0) held.cache.clear();
 }
 
 namespace detail {
 
 bool keeps_dtype(const Tensor& t) {
-  return !t.defined() || !is_floating(t.dtype()) || t.dtype() == DType::f64 || t.impl()->wrapped_number;
+  return !t.defined() || !is_floating(t.dtype()) || t.dtype() == DType::f64 || t.impl()->wrapped_number ||
+         t.device().type != device_type;
 }
 
 Tensor cast_input(const Tensor& t, DType to) {

@@ -31,6 +31,7 @@ class Autocast {
  private:
   bool enabled_before_, cache_before_;
   DType dtype_before_;
+  DeviceType device_before_;
 };
 
 inline bool is_autocast_enabled() { return detail::thread_state.autocast; }

@@ -115,6 +115,7 @@ struct Task {
       g = g.sum_to_size(m.sizes);
     }
     if (g.dtype() != m.dtype) g = g.to(m.dtype);
+    if (g.device() != m.device) g = g.to(m.device);
   }
 
   void add(const Edge& e, Tensor g) {

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "core/deferral.h"
+#include "core/device_backend.h"
 #include "core/error.h"
 #include "core/profile.h"
 #include "core/thread_state.h"
@@ -22,7 +23,8 @@ bool needs_grad(const Tensor* in, int n_in) {
   return any;
 }
 
-void check_same_device(const OpRecord& op, const Tensor* in, int n_in) {
+Device check_same_device(const OpRecord& op, const Tensor* in, int n_in, const Tensor* out, int n_out) {
+  if (op.crosses) return out[0].device().is_cuda() ? out[0].device() : in[n_in - 1].device();
   const Tensor* first = nullptr;
   for (int i = 0; i < n_in; ++i) {
     if (!in[i].defined()) continue;
@@ -30,12 +32,18 @@ void check_same_device(const OpRecord& op, const Tensor* in, int n_in) {
     WEFT_CHECK(in[i].device() == first->device(),
                "{}: tensors on different devices ({}, {}); move them with .to(device)", op.name, *first, in[i]);
   }
+  if (!first)
+    for (int i = 0; i < n_out && !first; ++i)
+      if (out[i].defined()) first = &out[i];
+  return first ? first->device() : Device();
 }
 
 namespace {
 void run(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs,
          size_t attrs_bytes) {
-  check_same_device(op, in, n_in);
+  const Device device = check_same_device(op, in, n_in, out, n_out);
+  if (device.is_cuda()) [[unlikely]]
+    return run_on_device({op, in, n_in, out, n_out, attrs}, device);
   if (Deferral* deferral = thread_state.deferral) [[unlikely]]
     return deferral->put_off({op, in, n_in, out, n_out, attrs}, attrs_bytes);
   op.cpu({op, in, n_in, out, n_out, attrs});

@@ -50,8 +50,10 @@ struct OpRecord {
   unsigned save_inputs = 0;   ///< bit i: the rule reads input i
   unsigned save_outputs = 0;  ///< bit i: the rule reads output i
   Kernel cpu = nullptr;
+  mutable Kernel cuda = nullptr;  ///< set when the backend is loaded (core/device_backend.h)
   Rule rule = nullptr;              ///< null: not differentiable
   unsigned non_differentiable = 0;  ///< bit i: output i never carries a gradient (indices, masks)
+  bool crosses = false;             ///< input and output may be on different devices
   Cast cast = Cast::none;           ///< what Autocast does with the inputs; the front end asks (core/autocast.h)
 };
 
@@ -68,8 +70,8 @@ void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_
 /// A view of `self`: same memory, given geometry; differentiable through op.rule.
 Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,
                      const void* attrs, size_t attrs_bytes);
-/// Throws unless all defined inputs are on one device.
-void check_same_device(const OpRecord& op, const Tensor* in, int n_in);
+/// The device of the defined inputs (without any: of the outputs). Throws unless they are on one.
+Device check_same_device(const OpRecord& op, const Tensor* in, int n_in, const Tensor* out, int n_out);
 
 // Implemented by autograd.
 Node* make_node(const OpRecord& op, const Tensor* in, int n_in, const Tensor* out, int n_out, const void* attrs,

@@ -2,6 +2,7 @@
 
 #include "core/autocast.h"
 #include "core/deferral.h"
+#include "core/device_backend.h"
 #include "core/dispatch.h"
 #include "core/error.h"
 #include "core/ops/require.h"
@@ -51,11 +52,22 @@ DType common_dtype(const PointwiseInfo& op, const Tensor* in) {
 
 bool writes_bool(const PointwiseInfo& op) { return op.forward.writes_bool; }
 
+// Numbers and other 0-dim tensors of the host go along with tensors on a device.
+bool goes_along(const Tensor& t) { return t.dim() == 0 && t.device().is_cpu(); }
+
 void check_devices(const PointwiseInfo& op, const Tensor* in) {
   for (int i = 0; i < op.arity; ++i) WEFT_CHECK(in[i].defined(), "{}: argument {} is an undefined tensor", op.name, i);
   for (int i = 1; i < op.arity; ++i)
-    WEFT_CHECK(in[i].device() == in[0].device() || in[i].dim() == 0 || in[0].dim() == 0,
-               "{}: tensors on different devices ({}, {}); move them with .to(device)", op.name, in[0], in[i]);
+    if (in[i].device() != in[0].device()) [[unlikely]]
+      for (int j = 0; j < i; ++j)
+        WEFT_CHECK(in[i].device() == in[j].device() || goes_along(in[i]) || goes_along(in[j]),
+                   "{}: tensors on different devices ({}, {}); move them with .to(device)", op.name, in[j], in[i]);
+}
+// Where the result of checked inputs is.
+Device result_device(const Tensor* in, int n) {
+  for (int i = 0; i < n; ++i)
+    if (!in[i].device().is_cpu()) return in[i].device();
+  return Device();
 }
 
 void run(const PointwiseInfo& op, const Loops& loops, DType common, const Tensor& out, const Tensor* in, int n,
@@ -66,6 +78,8 @@ void run(const PointwiseInfo& op, const Loops& loops, DType common, const Tensor
   }
   bool truth = op.dtypes == Dtypes::logical && loops.writes_bool;
   DType compute = truth ? DType::i64 : compute_dtype(common);
+  if (out.device().is_cuda()) [[unlikely]]
+    return detail::run_on_device({op, loops, compute, truth, out, in, n, params}, out.device());
   if (detail::Deferral* deferral = detail::thread_state.deferral) [[unlikely]]
     return deferral->put_off({op, loops, compute, truth, out, in, n, params});
   cpu::run_pointwise(loops, compute, truth, out, in, n, params);
@@ -92,9 +106,10 @@ Tensor compute(const PointwiseInfo& op, const Loops& loops, DType common, DType 
     else if (in[i].dim() != 0)
       sizes = broadcast_shapes(sizes, in[i].sizes(), op.name);
   }
+  const Device device = result_device(in, n);
   Tensor out = same && sizes == first.sizes()
-                   ? detail::allocate(sizes, first.strides(), result, first.device())
-                   : detail::allocate(sizes, result_strides(sizes, in, n), result, first.device());
+                   ? detail::allocate(sizes, first.strides(), result, device)
+                   : detail::allocate(sizes, result_strides(sizes, in, n), result, device);
   run(op, loops, common, out, in, n, params);
   return out;
 }
@@ -113,6 +128,8 @@ Tensor& pointwise_inplace(const PointwiseInfo& op, Tensor& self, const Tensor* r
   in.set(0, self);
   for (int i = 1; i < op.arity; ++i) in.set(i, rest[i - 1]);
   check_devices(op, in);
+  WEFT_CHECK(result_device(in, op.arity) == self.device(), "{}_: self is {}, another operand is on {}", op.name, self,
+             result_device(in, op.arity));
   detail::check_inplace(self, op.name);
   DType common = common_dtype(op, in);
   DType result = writes_bool(op) ? DType::bool_ : common;
@@ -197,6 +214,8 @@ Tensor& pointwise_out(const PointwiseInfo& op, Tensor& out, const Tensor* in, co
                   out.dtype());
   Dims sizes = in[0].sizes();
   for (int i = 1; i < op.arity; ++i) sizes = broadcast_shapes(sizes, in[i].sizes(), op.name);
+  WEFT_CHECK(result_device(in, op.arity) == out.device(), "{}: out is {}, the result is on {}", op.name, out,
+             result_device(in, op.arity));
   if (out.sizes() != sizes) out.resize_(sizes);
   run(op, op.forward, common, out, in, op.arity, params);
   out.impl()->storage->bump(op.name);

@@ -10,9 +10,13 @@ namespace weft {
 /// A vectorised loop over n contiguous elements; all operands in the compute type (f32, f64 or i64), `out` too, except
 /// that loops of comparisons write bytes 0/1. `out` may be one of the inputs.
 using LoopFn = void (*)(void* out, const void* const* in, const Scalar* params, int64_t n);
+/// The kernel of a device for the same arguments as cpu::run_pointwise; all tensors but 0-dim inputs are on the device.
+using DeviceLoopFn = void (*)(DType compute, bool truth, const Tensor& out, const Tensor* in, int n,
+                              const Scalar* params);
 struct Loops {
   LoopFn f32 = nullptr, f64 = nullptr, i64 = nullptr;
   bool writes_bool = false;
+  mutable DeviceLoopFn cuda = nullptr;  ///< set when the backend is loaded (core/device_backend.h)
 };
 
 /// What the engine knows of a pointwise op, derived from its record (make_pointwise_info).

@@ -54,17 +54,13 @@ void record_loop(void* out, const void* const* in, const Scalar* params, int64_t
 
 template <class R, int Which>
 constexpr Loops make_loops() {
-  constexpr ops::Dtypes d = R::dtypes;
   Loops l;
-  if constexpr (d != ops::Dtypes::integral && d != ops::Dtypes::integer && d != ops::Dtypes::logical) {
+  if constexpr (ops::computes_floats<R>) {
     l.f32 = &record_loop<R, Which, float>;
     l.f64 = &record_loop<R, Which, double>;
   }
-  if constexpr (Which < 0 && d != ops::Dtypes::floating && d != ops::Dtypes::same_float &&
-                d != ops::Dtypes::float_compare)
-    l.i64 = &record_loop<R, Which, int64_t>;
-  l.writes_bool =
-      Which < 0 && (d == ops::Dtypes::compare || d == ops::Dtypes::float_compare || d == ops::Dtypes::logical);
+  if constexpr (Which < 0 && ops::computes_integers<R>) l.i64 = &record_loop<R, Which, int64_t>;
+  l.writes_bool = Which < 0 && ops::gives_bool<R>;
   return l;
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/allocator.h"
 #include "core/deferral.h"
+#include "core/device_backend.h"
 #include "core/error.h"
 #include "core/profile.h"
 #include "core/thread_state.h"
@@ -16,11 +17,24 @@ static_assert(sizeof(Storage) <= kHeader);
 [[gnu::noinline, gnu::cold]] void report(void (*detail::ProfileHooks::*event)(const Storage*), const Storage* s) {
   if (const auto* hooks = detail::profile_hooks.load(std::memory_order_acquire)) (hooks->*event)(s);
 }
+
+Storage* allocate_on_device(size_t bytes, Device device) {
+  const detail::DeviceBackend& backend = detail::need_cuda(device, "tensor");
+  void* data = backend.allocate(bytes, device.index);
+  auto* s = new (detail::slab_allocate(sizeof(Storage))) Storage;
+  s->data = data;
+  s->bytes = bytes;
+  s->device = device;
+  if (detail::profiling()) [[unlikely]]
+    report(&detail::ProfileHooks::allocated, s);
+  return s;
+}
 }  // namespace
 
 Storage* Storage::allocate(size_t bytes, Device device) {
-  WEFT_CHECK(device.is_cpu(), "tensor on {}: this build has no CUDA backend; use device \"cpu\"", device);
-  WEFT_CHECK(bytes <= (size_t{1} << 62), "out of memory: {} bytes asked for on cpu", bytes);
+  WEFT_CHECK(bytes <= (size_t{1} << 62), "out of memory: {} bytes asked for on {}", bytes, device);
+  if (device.is_cuda()) [[unlikely]]
+    return allocate_on_device(bytes, device);
   detail::Deferral* deferral = detail::thread_state.deferral;
   char* block =
       static_cast<char*>(deferral ? deferral->allocate(kHeader + bytes) : detail::cpu_allocate(kHeader + bytes));
@@ -49,6 +63,11 @@ void Storage::destroy(Storage* s) noexcept {
     if (detail::profiling()) [[unlikely]]
       report(&detail::ProfileHooks::freed, s);
     size_t bytes = kHeader + s->bytes;
+    if (s->device.is_cuda()) {
+      detail::cuda_backend()->free(s->data, s->bytes, s->device.index);
+      s->~Storage();
+      return detail::slab_free(s, sizeof(Storage));
+    }
     s->~Storage();
     if (detail::Deferral* deferral = detail::thread_state.deferral) [[unlikely]]
       return deferral->release(s, bytes);

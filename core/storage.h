@@ -18,7 +18,7 @@ struct Storage {
   void (*deleter)(void* context) = nullptr;  ///< of foreign memory (from_blob, DLPack)
   void* context = nullptr;
   Device device;
-  bool owned = true;  ///< header and data are one allocation of the caching allocator
+  bool owned = true;  ///< memory of weft's allocators; on the CPU header and data are one allocation
 
   /// Uninitialised memory of `bytes` on `device`.
   static Storage* allocate(size_t bytes, Device device);

@@ -40,6 +40,10 @@ Tensor alias(const Tensor& t, const Dims& sizes, const Dims& strides, int64_t of
   return Tensor::from_impl(p);
 }
 
+void fail_not_on_host(const Tensor& t) {
+  WEFT_FAIL("data: the host cannot read {}; copy it with .to(\"cpu\")", t);
+}
+
 namespace {
 // Dimensions with more than one element, by rising stride.
 int by_stride(const Dims& sizes, const Dims& strides, int* order) {
@@ -145,7 +149,7 @@ Tensor arange(Scalar start, Scalar end, Scalar step, const TensorOptions& o) {
     Tensor wide = empty({n}, {.dtype = DType::i64});
     int64_t* p = detail::host_data<int64_t>(wide);
     for (int64_t i = 0; i < n; ++i) p[i] = start.i64() + i * s;
-    out = wide.to(t);
+    out = wide.to(t).to(o.device);
   } else {
     // For integer results PyTorch truncates the bounds first.
     double n = is_floating(t) ? std::ceil((end.f64() - start.f64()) / step.f64())
@@ -158,7 +162,7 @@ Tensor arange(Scalar start, Scalar end, Scalar step, const TensorOptions& o) {
     for (int64_t i = 0; i < static_cast<int64_t>(n); ++i)
       p[i] = is_floating(t) ? start.f64() + static_cast<double>(i) * step.f64()
                             : static_cast<double>(start.i64() + i * step.i64());
-    out = wide.to(t);
+    out = wide.to(t).to(o.device);
   }
   if (o.requires_grad) out.set_requires_grad(true);
   return out;
@@ -183,7 +187,7 @@ Tensor linspace(Scalar start, Scalar end, int64_t steps, const TensorOptions& o)
     fill(0.0);
   else
     fill(0.0f);
-  Tensor out = wide.to(t);
+  Tensor out = wide.to(t).to(o.device);
   if (o.requires_grad) out.set_requires_grad(true);
   return out;
 }
@@ -295,15 +299,16 @@ bool Tensor::is_contiguous(MemoryFormat format) const {
 void Tensor::check_data_type(int kind, size_t bytes) const {
   WEFT_CHECK_TYPE(bytes == itemsize(dtype()) && (kind == 3 || kind == category(dtype())),
                   "data<T>: T has {} bytes and another kind than the tensor's {}", bytes, dtype());
+  if (!device().is_cpu()) detail::fail_not_on_host(*this);
 }
 
 Scalar Tensor::item() const {
   WEFT_CHECK(defined() && numel() == 1, "item: needs exactly one element, got {}", *this);
   NoGrad guard;
   Tensor one = detach();
-  if (is_floating(dtype())) return *detail::host_data<double>(one.to(DType::f64));
-  if (dtype() == DType::bool_) return *detail::host_data<uint8_t>(one) != 0;
-  return *detail::host_data<int64_t>(one.to(DType::i64));
+  if (is_floating(dtype())) return *detail::host_data<double>(one.to(Device()).to(DType::f64));
+  if (dtype() == DType::bool_) return *detail::host_data<uint8_t>(one.to(Device())) != 0;
+  return *detail::host_data<int64_t>(one.to(Device()).to(DType::i64));
 }
 
 }  // namespace weft

@@ -20,10 +20,12 @@
 namespace weft {
 
 class Generator;
+class Tensor;
 class TensorIndex;
 
 namespace detail {
 void settle(Storage* storage, bool keeps);  // core/deferral.h
+[[noreturn]] void fail_not_on_host(const Tensor& t);
 }
 
 enum class MemoryFormat : uint8_t { contiguous, channels_last, channels_last_3d, preserve };
@@ -103,7 +105,7 @@ class Tensor {
       detail::settle(impl_->storage, true);
     return impl_->data;
   }
-  /// Typed address; weft::Error when T does not have the tensor's itemsize and kind.
+  /// Typed address; weft::Error when T does not have the tensor's itemsize and kind, or the tensor is on a device.
   template <class T>
   T* data() const {
     check_data_type(kind_of<T>(), sizeof(T));
@@ -242,6 +244,8 @@ inline Tensor allocate(const Dims& sizes, DType dtype, Device device) {
 /// data<T>() without its check, for an address that is used at once and forgotten: an op may put itself off until then.
 template <class T>
 T* host_data(const Tensor& t) {
+  if (!t.device().is_cpu()) [[unlikely]]
+    fail_not_on_host(t);
   if (thread_state.deferral) [[unlikely]]
     settle(t.impl()->storage, false);
   return static_cast<T*>(t.impl()->data);

@@ -6,8 +6,8 @@
 
 namespace weft {
 
-const OpRecord CopyOp::record{.name = "copy", .cpu = cpu::copy, .rule = rules::copy};
-const OpRecord ToCopyOp::record{.name = "to_copy", .cpu = cpu::copy, .rule = rules::to_copy};
+const OpRecord CopyOp::record{.name = "copy", .cpu = cpu::copy, .rule = rules::copy, .crosses = true};
+const OpRecord ToCopyOp::record{.name = "to_copy", .cpu = cpu::copy, .rule = rules::to_copy, .crosses = true};
 const OpRecord FillOp::record{.name = "fill", .cpu = cpu::fill, .rule = rules::fill};
 
 namespace {
@@ -28,12 +28,13 @@ Dims strides_for(const Tensor& t, MemoryFormat format) {
   return detail::is_dense(t.sizes(), t.strides()) ? t.strides() : contiguous_strides(t.sizes());
 }
 
-Tensor to_copy(const Tensor& t, DType dtype, MemoryFormat format) {
-  Tensor out = detail::allocate(t.sizes(), strides_for(t, format), dtype, t.device());
+Tensor to_copy(const Tensor& t, Device device, DType dtype, MemoryFormat format, bool non_blocking = false) {
+  Tensor out = detail::allocate(t.sizes(), strides_for(t, format), dtype, device);
   const Tensor in[1] = {t};
-  dispatch(ToCopyOp::record, in, out, NoAttrs{});
+  dispatch(ToCopyOp::record, in, out, CopyOp::Attrs{non_blocking});
   return out;
 }
+Tensor to_copy(const Tensor& t, DType dtype, MemoryFormat format) { return to_copy(t, t.device(), dtype, format); }
 
 }  // namespace
 
@@ -47,10 +48,9 @@ Tensor Tensor::contiguous(MemoryFormat format) const {
   return is_contiguous(format) ? *this : to_copy(*this, dtype(), format);
 }
 Tensor Tensor::to(DType t) const { return t == dtype() ? *this : to_copy(*this, t, MemoryFormat::preserve); }
-Tensor Tensor::to(Device d) const { return to(d, dtype()); }
-Tensor Tensor::to(Device d, DType t) const {
-  WEFT_CHECK(d.is_cpu(), "to({}): this build has no CUDA backend; use device \"cpu\"", d);
-  return to(t);
+Tensor Tensor::to(Device d, bool non_blocking) const { return to(d, dtype(), non_blocking); }
+Tensor Tensor::to(Device d, DType t, bool non_blocking) const {
+  return d == device() ? to(t) : to_copy(*this, d, t, MemoryFormat::preserve, non_blocking);
 }
 Tensor Tensor::to(MemoryFormat format) const {
   // By strides, not is_contiguous(): with one channel both formats are, and only the strides say which is meant.
@@ -60,13 +60,13 @@ Tensor Tensor::to(MemoryFormat format) const {
 }
 Tensor Tensor::type_as(const Tensor& o) const { return to(o.device(), o.dtype()); }
 
-Tensor& Tensor::copy_(const Tensor& src) {
+Tensor& Tensor::copy_(const Tensor& src, bool non_blocking) {
   WEFT_CHECK(src.defined(), "copy_: src is an undefined tensor");
   WEFT_CHECK(broadcast_shapes(sizes(), src.sizes(), "copy_") == sizes(), "copy_: src {} does not broadcast to self {}",
              src, *this);
   if (is_same(src)) return *this;
   const Tensor in[2] = {*this, src};
-  dispatch_inplace(CopyOp::record, *this, in, NoAttrs{});
+  dispatch_inplace(CopyOp::record, *this, in, CopyOp::Attrs{non_blocking});
   return *this;
 }
 Tensor& Tensor::fill_(Scalar value) {
@@ -104,6 +104,7 @@ void Tensor::set_data(const Tensor& o) {
   Storage::release(impl_->storage);
   impl_->storage = o.impl_->storage;
   impl_->dtype = o.impl_->dtype;
+  impl_->device = o.impl_->device;
   impl_->set_geometry(o.sizes(), o.strides(), o.storage_offset());
 }
 

@@ -4,11 +4,14 @@
 // Copies, conversions and fills. The methods are declared in core/tensor_methods.inc.
 namespace weft {
 
-/// self <- src, broadcast and converted (Tensor::copy_).
+/// self <- src, broadcast and converted (Tensor::copy_), also from another device.
 struct CopyOp {
+  struct Attrs {
+    bool non_blocking;  ///< copies between pinned host memory and a device are only put in
+  };
   static const OpRecord record;
 };
-/// A new tensor of another dtype or layout with the same values (clone, contiguous, to).
+/// A new tensor of another dtype, layout or device with the same values (clone, contiguous, to); attributes of CopyOp.
 struct ToCopyOp {
   static const OpRecord record;
 };

@@ -54,4 +54,15 @@ struct Pointwise {
   static constexpr Cast cast = Cast::none;            // what Autocast does with the inputs
 };
 
+// In which types loops of a record exist, and whether they write bool.
+template <class R>
+inline constexpr bool computes_floats =
+    R::dtypes != Dtypes::integral && R::dtypes != Dtypes::integer && R::dtypes != Dtypes::logical;
+template <class R>
+inline constexpr bool computes_integers =
+    R::dtypes != Dtypes::floating && R::dtypes != Dtypes::same_float && R::dtypes != Dtypes::float_compare;
+template <class R>
+inline constexpr bool gives_bool =
+    R::dtypes == Dtypes::compare || R::dtypes == Dtypes::float_compare || R::dtypes == Dtypes::logical;
+
 }  // namespace weft::ops

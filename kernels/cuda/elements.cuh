@@ -1,38 +1,49 @@
 #pragma once
 
-#include "core/dtype.h"
-#include "core/half.h"
+#include "kernels/convert_value.h"
 #include "kernels/cuda/launch.h"
 
-// Elements as they lie in device memory, computed with as float.
-namespace weft::cuda {
+// Elements as they lie in device memory.
+namespace weft::gpu {
 
 using math::i64;
+using math::u32;
+using math::u64;
 
 template <class S>
 inline constexpr DType kDTypeOf = DType::f32;
+template <>
+inline constexpr DType kDTypeOf<double> = DType::f64;
 template <>
 inline constexpr DType kDTypeOf<BFloat16> = DType::bf16;
 template <>
 inline constexpr DType kDTypeOf<Half> = DType::f16;
 
+/// What arithmetic on S is done in: halves as float.
 template <class S>
-struct Element;
-template <>
-struct Element<float> {
-  WEFT_FN static float load(float x) { return x; }
-  WEFT_FN static float store(float x) { return x; }
+struct ComputeType {
+  using type = S;
 };
 template <>
-struct Element<BFloat16> {
-  WEFT_FN static float load(BFloat16 x) { return to_float(x); }
-  WEFT_FN static BFloat16 store(float x) { return to_bf16(x); }
+struct ComputeType<BFloat16> {
+  using type = float;
 };
 template <>
-struct Element<Half> {
-  WEFT_FN static float load(Half x) { return to_float(x); }
-  WEFT_FN static Half store(float x) { return to_f16(x); }
+struct ComputeType<Half> {
+  using type = float;
 };
+template <class S>
+using Wide = typename ComputeType<S>::type;
+
+/// load(x): an element as its compute type; store<S>(v): rounded back.
+template <class S>
+WEFT_FN Wide<S> load(S x) {
+  return convert_value<Wide<S>>(x);
+}
+template <class S>
+WEFT_FN S store(Wide<S> x) {
+  return convert_value<S>(x);
+}
 
 // 128 bits: what a thread reads or writes at once. Needs 16-byte aligned memory.
 template <class S>
@@ -40,29 +51,115 @@ struct alignas(16) Pack {
   static constexpr int kCount = 16 / sizeof(S);
   S v[kCount];
 };
+inline bool aligned16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
-WEFT_FN float load_as_float(const void* data, i64 index, DType dtype) {
-  switch (dtype) {
+template <class T>
+struct Type {
+  using type = T;
+};
+/// f(Type<S>{}) with the element type of `t`; the result of f. Only in host code and in kernels of any dtype.
+template <class F>
+WEFT_FN auto with_dtype(DType t, F&& f) {
+  switch (t) {
+    case DType::f32:
+      return f(Type<float>{});
+    case DType::f64:
+      return f(Type<double>{});
     case DType::bf16:
-      return to_float(static_cast<const BFloat16*>(data)[index]);
+      return f(Type<BFloat16>{});
     case DType::f16:
-      return to_float(static_cast<const Half*>(data)[index]);
+      return f(Type<Half>{});
+    case DType::i8:
+      return f(Type<int8_t>{});
+    case DType::u8:
+      return f(Type<uint8_t>{});
+    case DType::i16:
+      return f(Type<int16_t>{});
+    case DType::i32:
+      return f(Type<int32_t>{});
+    case DType::i64:
+      return f(Type<int64_t>{});
     default:
-      return static_cast<const float*>(data)[index];
+      return f(Type<Bool>{});
+  }
+}
+/// The same for f32, f64, bf16 and f16; false: `t` is none of them.
+template <class F>
+bool with_floating(DType t, F&& f) {
+  switch (t) {
+    case DType::f32:
+      f(Type<float>{});
+      return true;
+    case DType::f64:
+      f(Type<double>{});
+      return true;
+    case DType::bf16:
+      f(Type<BFloat16>{});
+      return true;
+    case DType::f16:
+      f(Type<Half>{});
+      return true;
+    default:
+      return false;
+  }
+}
+/// The same for unsigned integers as wide as the elements: for moves, whose bits are all that counts.
+template <class F>
+void with_width(DType t, F&& f) {
+  switch (itemsize(t)) {
+    case 1:
+      return f(Type<uint8_t>{});
+    case 2:
+      return f(Type<uint16_t>{});
+    case 4:
+      return f(Type<uint32_t>{});
+    default:
+      return f(Type<uint64_t>{});
   }
 }
 
-WEFT_FN void store_float(void* data, i64 index, DType dtype, float value) {
-  switch (dtype) {
-    case DType::bf16:
-      static_cast<BFloat16*>(data)[index] = to_bf16(value);
-      break;
-    case DType::f16:
-      static_cast<Half*>(data)[index] = to_f16(value);
-      break;
-    default:
-      static_cast<float*>(data)[index] = value;
-  }
+/// Element `index` of memory of any dtype, as a T; and back.
+template <class T>
+WEFT_FN T load_as(const void* data, i64 index, DType dtype) {
+  return with_dtype(dtype, [&](auto s) {
+    using S = typename decltype(s)::type;
+    return convert_value<T>(static_cast<const S*>(data)[index]);
+  });
+}
+template <class T>
+WEFT_FN void store_as(void* data, i64 index, DType dtype, T value) {
+  with_dtype(dtype, [&](auto s) {
+    using S = typename decltype(s)::type;
+    static_cast<S*>(data)[index] = convert_value<S>(value);
+  });
 }
 
-}  // namespace weft::cuda
+/// Division of 31-bit numbers by a constant, without dividing.
+struct Divider {
+  u32 divisor = 1, multiplier = 0, shift = 0;
+
+  Divider() = default;
+  explicit Divider(u32 d) : divisor(d) {
+    while (shift < 32 && (1ull << shift) < d) ++shift;
+    multiplier = u32(((1ull << 32) * ((1ull << shift) - d)) / d + 1);
+  }
+  WEFT_FN u32 quotient(u32 n) const {
+#if defined(__CUDA_ARCH__)
+    return (__umulhi(n, multiplier) + n) >> shift;
+#else
+    return u32((((u64(n) * multiplier) >> 32) + n) >> shift);
+#endif
+  }
+};
+
+/// Blocks of 256 threads for `threads`, at most 32 for each multiprocessor of the largest device; kernels loop.
+inline constexpr int kThreads = 256;
+inline dim3 grid_for(i64 threads) {
+  const i64 blocks = (threads + kThreads - 1) / kThreads;
+  return dim3(unsigned(blocks < 1 ? 1 : blocks < 4224 ? blocks : 4224));
+}
+#define WEFT_FOR_EACH(i, n)                                                                               \
+  for (::weft::math::i64 i = ::weft::math::i64(blockIdx.x) * blockDim.x + threadIdx.x, step_ = ::weft::math::i64(gridDim.x) * blockDim.x; \
+       i < (n); i += step_)
+
+}  // namespace weft::gpu

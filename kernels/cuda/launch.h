@@ -4,14 +4,11 @@
 
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
-#elif defined(WEFT_CUDA_EMULATE)
-#include "kernels/cuda/emulate/device_code.h"
-#else
+#elif !defined(WEFT_CUDA_EMULATE)
 #error "kernels/cuda is compiled by nvcc, or by a C++ compiler with -DWEFT_CUDA_EMULATE"
 #endif
 
-#include "core/error.h"
-#include "kernels/cuda/launch_check.h"
+#include "kernels/cuda/runtime.h"
 
 // One way to start a kernel and two macros for shared memory, the same for nvcc and for the host emulation.
 // A .cu file uses these instead of <<<>>> and __shared__.
@@ -19,51 +16,50 @@
 #if defined(__CUDACC__)
 
 // `WEFT_SHARED(float[32], partial);`: a variable in the shared memory of the block.
-#define WEFT_SHARED(type, name) __shared__ ::weft::cuda::Plain<type> name
+#define WEFT_SHARED(type, name) __shared__ ::weft::gpu::Plain<type> name
 // `WEFT_DYNAMIC_SHARED(float, row);`: a float* to the dynamic shared memory of the launch, aligned to 16 bytes.
 #define WEFT_DYNAMIC_SHARED(type, name)                                 \
   extern __shared__ __align__(16) unsigned char weft_dynamic_shared_[]; \
   type* name = reinterpret_cast<type*>(weft_dynamic_shared_)
 
-namespace weft::cuda {
+namespace weft::gpu {
 
 template <class T>
 using Plain = T;
 
-// Throws weft::Error with CUDA's words unless `status` is success.
-inline void check_status(cudaError_t status) {
-  WEFT_ASSERT(status == cudaSuccess, "cuda: {}", cudaGetErrorString(status));
-}
-
 // Starts `kernel` with `shared` bytes of dynamic shared memory. Throws weft::Error when the configuration is refused.
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Stream stream,
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
             const Arguments&... arguments) {
   check_launch({grid.x, grid.y, grid.z, block.x, block.y, block.z, shared});
+  ++launches;
   if (shared > kDefaultShared)
-    check_status(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)));
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)), "launch");
   kernel<<<grid, block, shared, stream>>>(Parameters(arguments)...);
-  check_status(cudaGetLastError());
+  check(cudaGetLastError(), "launch");
+  if (blocking()) [[unlikely]]
+    check(cudaStreamSynchronize(stream), "launch");
 }
 
-}  // namespace weft::cuda
+}  // namespace weft::gpu
 
 #else
 
 #define WEFT_SHARED(type, name)                                \
-  static thread_local ::weft::cuda::emulate::Plain<type> name; \
-  ::weft::cuda::emulate::enter_shared(&name, sizeof(name))
-#define WEFT_DYNAMIC_SHARED(type, name) type* name = static_cast<type*>(::weft::cuda::emulate::dynamic_shared())
+  static thread_local ::weft::gpu::emulate::Plain<type> name; \
+  ::weft::gpu::emulate::enter_shared(&name, sizeof(name))
+#define WEFT_DYNAMIC_SHARED(type, name) type* name = static_cast<type*>(::weft::gpu::emulate::dynamic_shared())
 
-namespace weft::cuda {
+namespace weft::gpu {
 
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Stream,
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, cudaStream_t,
             const Arguments&... arguments) {
   check_launch({grid.x, grid.y, grid.z, block.x, block.y, block.z, shared});
+  ++launches;
   emulate::run(grid, block, shared, [&] { kernel(Parameters(arguments)...); });
 }
 
-}  // namespace weft::cuda
+}  // namespace weft::gpu
 
 #endif

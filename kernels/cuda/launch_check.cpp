@@ -2,7 +2,7 @@
 
 #include "core/error.h"
 
-namespace weft::cuda {
+namespace weft::gpu {
 
 void check_launch(const LaunchShape& s) {
   unsigned long long threads = 1ull * s.block_x * s.block_y * s.block_z;
@@ -17,4 +17,4 @@ void check_launch(const LaunchShape& s) {
               s.shared);
 }
 
-}  // namespace weft::cuda
+}  // namespace weft::gpu

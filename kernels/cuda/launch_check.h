@@ -2,12 +2,8 @@
 
 #include <cstddef>
 
-struct CUstream_st;
-
 // What a launch must satisfy on every device we build for, checked alike by the real and the emulated launch.
-namespace weft::cuda {
-
-using Stream = ::CUstream_st*;  // cudaStream_t; null is the default stream
+namespace weft::gpu {
 
 inline constexpr size_t kDefaultShared = 48 << 10;   // a kernel must ask before it gets more
 inline constexpr size_t kLargestShared = 163 << 10;  // sm_80
@@ -21,4 +17,4 @@ struct LaunchShape {
 // Throws weft::Error when a limit is broken or the grid or block is empty.
 void check_launch(const LaunchShape& shape);
 
-}  // namespace weft::cuda
+}  // namespace weft::gpu

@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 
-namespace weft::cuda {
+namespace weft::gpu {
 namespace {
 
 void* open_library() {
@@ -100,4 +100,4 @@ std::string Nvrtc::compile(const std::string& source, std::span<const NvrtcHeade
   return result;
 }
 
-}  // namespace weft::cuda
+}  // namespace weft::gpu

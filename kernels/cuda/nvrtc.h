@@ -6,7 +6,7 @@
 #include <vector>
 
 // NVIDIA's run-time compiler, loaded when it is first asked for: needs neither a GPU nor the toolkit at build time.
-namespace weft::cuda {
+namespace weft::gpu {
 
 struct NvrtcHeader {
   std::string name;  // as the source includes it
@@ -45,4 +45,4 @@ class Nvrtc {
   int version_ = 0;
 };
 
-}  // namespace weft::cuda
+}  // namespace weft::gpu

@@ -1,47 +1,66 @@
 #pragma once
 
-#include <initializer_list>
 #include <utility>
 
-#include "core/ops/record.h"
+#include "core/pointwise.h"
 #include "kernels/cuda/elements.cuh"
-#include "kernels/cuda/pointwise.h"
+#include "kernels/cuda/strided.h"
 
-// The kernels of a record: f32 and bf16 with 128-bit accesses, and one for any strides and any mix of dtypes.
-namespace weft::cuda {
+// The kernels of a record: 128-bit accesses where all operands have one dtype (f32, bf16, f16) and lie in rows, and one
+// kernel per compute type for any strides and any mix of dtypes.
+namespace weft::gpu {
 
 // y = forward(inputs..., params...)
 template <class Op>
 struct Forward {
+  using Record = Op;
   static constexpr int inputs = Op::arity, params = Op::params;
-  template <size_t... I, size_t... P>
-  WEFT_FN static float apply(const float* x, const float* p, std::index_sequence<I...>, std::index_sequence<P...>) {
-    return float(Op::forward(x[I]..., p[P]...));
+  static constexpr bool integers = ops::computes_integers<Op>, floats = ops::computes_floats<Op>;
+  static constexpr bool gives_bool = ops::gives_bool<Op>;
+  static constexpr int slots[] = {0, 1, 2};
+  template <class T, size_t... I, size_t... P>
+  WEFT_FN static auto apply(const T* x, const T* p, std::index_sequence<I...>, std::index_sequence<P...>) {
+    return Op::forward(x[I]..., p[P]...);
   }
-  WEFT_FN static float apply(const float* x, [[maybe_unused]] const float* p) {
+  template <class T>
+  WEFT_FN static auto apply(const T* x, [[maybe_unused]] const T* p) {
     return apply(x, p, std::make_index_sequence<inputs>{}, std::make_index_sequence<params>{});
   }
 };
 
-// The gradient of input `Which` from g and the values that the record needs, in the order a, b, c, y.
+// The gradient of input `Which` from g and the values that the record needs, in the order a, b, c, y. Only those are
+// read: `slots` says which of the call's g, a, b, c, y they are.
 template <class Op, int Which>
 struct Backward {
+  using Record = Op;
   static constexpr unsigned needs = Op::needs[Which];
   WEFT_FN static constexpr int count(unsigned mask) {
     return int(mask & 1) + int(mask >> 1 & 1) + int(mask >> 2 & 1) + int(mask >> 3 & 1);
   }
   static constexpr int inputs = 1 + count(needs), params = Op::params;
+  static constexpr bool integers = false, floats = true, gives_bool = false;
+  struct Slots {
+    int at[5] = {};
+    constexpr Slots() {
+      int n = 1;
+      for (int i = 0; i < Op::arity; ++i)
+        if (needs >> i & 1) at[n++] = i + 1;
+      if (needs & ops::kY) at[n++] = Op::arity + 1;
+    }
+    constexpr operator const int*() const { return at; }
+  };
+  static constexpr Slots slots{};
   // What the record calls a, b, c or y: it reads only what it needs.
-  template <unsigned Bit>
-  WEFT_FN static float value(const float* x) {
+  template <unsigned Bit, class T>
+  WEFT_FN static T value(const T* x) {
     if constexpr ((needs & Bit) != 0)
       return x[1 + count(needs & (Bit - 1))];
     else
-      return 0.0f;
+      return T(0);
   }
 
-  template <size_t... I, size_t... P>
-  WEFT_FN static float apply(const float* x, const float* p, std::index_sequence<I...>, std::index_sequence<P...>) {
+  template <class T, size_t... I, size_t... P>
+  WEFT_FN static T apply(const T* x, const T* p, std::index_sequence<I...>, std::index_sequence<P...>) {
     if constexpr (Op::arity == 1)
       return Op::backward(x[0], value<(1u << I)>(x)..., value<ops::kY>(x), p[P]...);
     else if constexpr (Which == 0)
@@ -51,119 +70,204 @@ struct Backward {
     else
       return Op::backward_c(x[0], value<(1u << I)>(x)..., value<ops::kY>(x), p[P]...);
   }
-  WEFT_FN static float apply(const float* x, [[maybe_unused]] const float* p) {
+  template <class T>
+  WEFT_FN static T apply(const T* x, [[maybe_unused]] const T* p) {
     return apply(x, p, std::make_index_sequence<Op::arity>{}, std::make_index_sequence<params>{});
   }
 };
 
+// ---- rows: every operand has dtype S and steps 1 or 0 in the innermost dimension
+
+inline constexpr int kRowDims = 4;
+
 template <class F, class S>
-struct DenseArguments {
-  const S* in[F::inputs];
-  S* out;
-  i64 n;
-  float params[kMaxParams];
+struct RowArguments {
+  const void* in[F::inputs];  // null: a number
+  void* out;
+  i64 strides[F::inputs][kRowDims];  // of the outer dimensions, and 0 or 1 for the inner one
+  Divider sizes[kRowDims];
+  int dims;
+  u32 packs, n;
+  Wide<S> numbers[F::inputs];
+  Wide<S> params[kMaxParams];
 };
 
 template <class F, class S>
-__global__ void __launch_bounds__(256) dense_kernel(DenseArguments<F, S> a) {
+__global__ void __launch_bounds__(kThreads) row_kernel(RowArguments<F, S> a) {
+  using T = Wide<S>;
   constexpr int kCount = Pack<S>::kCount;
-  i64 packs = a.n / kCount, stride = i64(gridDim.x) * blockDim.x, thread = i64(blockIdx.x) * blockDim.x + threadIdx.x;
-  float x[F::inputs];
-  for (i64 p = thread; p < packs; p += stride) {
+  const u32 thread = blockIdx.x * blockDim.x + threadIdx.x, stride = gridDim.x * blockDim.x;
+  for (u32 p = thread; p < a.packs; p += stride) {
+    i64 offsets[F::inputs];
+    for (int i = 0; i < F::inputs; ++i) offsets[i] = 0;
+    u32 rest = p * kCount;
+    if (a.dims > 1) {
+      for (int d = a.dims - 1; d > 0; --d) {
+        const u32 quotient = a.sizes[d].quotient(rest), index = rest - quotient * a.sizes[d].divisor;
+#pragma unroll
+        for (int i = 0; i < F::inputs; ++i) offsets[i] += index * a.strides[i][d];
+        rest = quotient;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < F::inputs; ++i) offsets[i] += rest * a.strides[i][0];
     Pack<S> in[F::inputs], out;
-    for (int i = 0; i < F::inputs; ++i) in[i] = reinterpret_cast<const Pack<S>*>(a.in[i])[p];
+#pragma unroll
+    for (int i = 0; i < F::inputs; ++i) {
+      if (a.in[i] == nullptr) continue;
+      const S* from = static_cast<const S*>(a.in[i]) + offsets[i];
+      if (a.strides[i][a.dims - 1] == 1) {
+        in[i] = *reinterpret_cast<const Pack<S>*>(from);
+      } else {
+        const S one = *from;
+#pragma unroll
+        for (int k = 0; k < kCount; ++k) in[i].v[k] = one;
+      }
+    }
+#pragma unroll
     for (int k = 0; k < kCount; ++k) {
-      for (int i = 0; i < F::inputs; ++i) x[i] = Element<S>::load(in[i].v[k]);
-      out.v[k] = Element<S>::store(F::apply(x, a.params));
+      T x[F::inputs];
+#pragma unroll
+      for (int i = 0; i < F::inputs; ++i) x[i] = a.in[i] == nullptr ? a.numbers[i] : load<S>(in[i].v[k]);
+      out.v[k] = store<S>(F::apply(x, a.params));
     }
     reinterpret_cast<Pack<S>*>(a.out)[p] = out;
   }
-  for (i64 e = packs * kCount + thread; e < a.n; e += stride) {
-    for (int i = 0; i < F::inputs; ++i) x[i] = Element<S>::load(a.in[i][e]);
-    a.out[e] = Element<S>::store(F::apply(x, a.params));
+  // What is left of one long row.
+  const u32 e = a.packs * kCount + thread;
+  if (e < a.n) {
+    T x[F::inputs];
+    for (int i = 0; i < F::inputs; ++i)
+      x[i] = a.in[i] == nullptr ? a.numbers[i] : load<S>(static_cast<const S*>(a.in[i])[e * a.strides[i][0]]);
+    static_cast<S*>(a.out)[e] = store<S>(F::apply(x, a.params));
   }
 }
 
-template <class F>
-struct StridedArguments {
-  Operand operands[F::inputs + 1];
-  i64 sizes[kMaxDims], n;
-  int dims;
-  float params[kMaxParams];
-};
-
-template <class F>
-__global__ void __launch_bounds__(256) strided_kernel(StridedArguments<F> a) {
-  for (i64 e = i64(blockIdx.x) * blockDim.x + threadIdx.x; e < a.n; e += i64(gridDim.x) * blockDim.x) {
-    i64 offsets[F::inputs + 1] = {}, rest = e;
-    for (int d = a.dims - 1; d >= 0; --d) {
-      i64 quotient = rest / a.sizes[d], index = rest - quotient * a.sizes[d];
-      for (int i = 0; i <= F::inputs; ++i) offsets[i] += index * a.operands[i].strides[d];
-      rest = quotient;
-    }
-    float x[F::inputs];
-    for (int i = 0; i < F::inputs; ++i) x[i] = load_as_float(a.operands[i].data, offsets[i], a.operands[i].dtype);
-    store_float(a.operands[F::inputs].data, offsets[F::inputs], a.operands[F::inputs].dtype, F::apply(x, a.params));
-  }
-}
-
-// Every operand has dtype S, lies contiguously and is aligned for Pack<S>.
 template <class F, class S>
-bool is_dense(const PointwiseCall& call) {
-  for (int i = 0; i <= F::inputs; ++i) {
-    const Operand& o = call.operands[i];
-    if (o.dtype != kDTypeOf<S> || reinterpret_cast<uintptr_t>(o.data) % 16 != 0) return false;
-    int64_t expected = 1;
-    for (int d = call.dims - 1; d >= 0; --d) {
-      if (call.sizes[d] != 1 && o.strides[d] != expected) return false;
-      expected *= call.sizes[d];
-    }
+bool in_rows(const LoopNest& nest) {
+  constexpr int kCount = Pack<S>::kCount;
+  if (nest.dims > kRowDims || !nest.dense(0) || nest.operands[0].dtype != kDTypeOf<S>) return false;
+  const int last = nest.dims - 1;
+  if (nest.dims > 1 && nest.sizes[last] % kCount != 0) return false;
+  for (int k = 0; k < nest.count; ++k) {
+    const LoopOperand& o = nest.operands[k];
+    if (nest.number(k)) continue;
+    if (o.dtype != kDTypeOf<S>) return false;
+    if (o.strides[last] == 0) continue;
+    if (o.strides[last] != 1 || !aligned16(o.data)) return false;
+    for (int d = 0; d < last; ++d)
+      if (o.strides[d] % kCount != 0) return false;
   }
   return true;
 }
 
-// Enough blocks of 256 threads for `threads`, at most 32 for each multiprocessor of the largest device; kernels loop.
-inline dim3 grid_for(i64 threads) {
-  i64 blocks = (threads + 255) / 256;
-  return dim3(unsigned(blocks < 4224 ? blocks : 4224));
+template <class F, class S>
+void launch_rows(const LoopNest& nest, const Scalar* params) {
+  RowArguments<F, S> a{};
+  a.dims = nest.dims;
+  a.n = u32(nest.numel);
+  a.packs = u32(nest.numel / Pack<S>::kCount);
+  a.out = nest.operands[0].data;
+  for (int d = 0; d < nest.dims; ++d) a.sizes[d] = Divider(u32(nest.sizes[d]));
+  for (int i = 0; i < F::inputs; ++i) {
+    const LoopOperand& o = nest.operands[i + 1];
+    a.in[i] = o.data;
+    a.numbers[i] = Wide<S>(o.number);
+    for (int d = 0; d < nest.dims; ++d) a.strides[i][d] = o.strides[d];
+  }
+  for (int p = 0; p < F::params; ++p) a.params[p] = params[p].to<Wide<S>>();
+  launch(row_kernel<F, S>, grid_for(a.packs), kThreads, 0, current_stream(), a);
 }
 
-template <class F, class S>
-void launch_dense(const PointwiseCall& call, i64 n, Stream stream) {
-  DenseArguments<F, S> a{};
-  for (int i = 0; i < F::inputs; ++i) a.in[i] = static_cast<const S*>(call.operands[i].data);
-  a.out = static_cast<S*>(call.operands[F::inputs].data);
-  a.n = n;
-  for (int p = 0; p < kMaxParams; ++p) a.params[p] = call.params[p];
-  launch(dense_kernel<F, S>, grid_for((n + Pack<S>::kCount - 1) / Pack<S>::kCount), 256, 0, stream, a);
+// ---- anything else
+
+template <class T, int N>
+struct StridedArguments {
+  LoopOperand operands[N + 1];
+  T numbers[N];
+  Divider sizes[kMaxDims];
+  int dims;
+  u32 n;
+  bool truth;
+  T params[kMaxParams];
+};
+
+template <class F, class T>
+__global__ void __launch_bounds__(kThreads) strided_kernel(StridedArguments<T, F::inputs> a) {
+  for (u32 e = blockIdx.x * blockDim.x + threadIdx.x; e < a.n; e += gridDim.x * blockDim.x) {
+    i64 offsets[F::inputs + 1];
+    for (int i = 0; i <= F::inputs; ++i) offsets[i] = 0;
+    u32 rest = e;
+    for (int d = a.dims - 1; d >= 0; --d) {
+      const u32 quotient = a.sizes[d].quotient(rest), index = rest - quotient * a.sizes[d].divisor;
+#pragma unroll
+      for (int i = 0; i <= F::inputs; ++i) offsets[i] += index * a.operands[i].strides[d];
+      rest = quotient;
+    }
+    T x[F::inputs];
+#pragma unroll
+    for (int i = 0; i < F::inputs; ++i) {
+      const LoopOperand& o = a.operands[i + 1];
+      if (o.data == nullptr)
+        x[i] = a.numbers[i];
+      else if (a.truth)
+        x[i] = T(load_as<Bool>(o.data, offsets[i + 1], o.dtype).v);
+      else
+        x[i] = load_as<T>(o.data, offsets[i + 1], o.dtype);
+    }
+    const auto y = F::apply(x, a.params);
+    if constexpr (std::is_same_v<decltype(y), const bool>)
+      store_as(a.operands[0].data, offsets[0], a.operands[0].dtype, Bool{uint8_t(y)});
+    else
+      store_as(a.operands[0].data, offsets[0], a.operands[0].dtype, y);
+  }
+}
+
+template <class F, class T>
+void launch_strided(const LoopNest& nest, bool truth, const Scalar* params) {
+  StridedArguments<T, F::inputs> a{};
+  a.dims = nest.dims;
+  a.n = u32(nest.numel);
+  a.truth = truth;
+  for (int i = 0; i <= F::inputs; ++i) a.operands[i] = nest.operands[i];
+  for (int i = 0; i < F::inputs; ++i) {
+    const LoopOperand& o = nest.operands[i + 1];
+    a.numbers[i] = truth ? T(o.number != 0) : std::is_same_v<T, i64> ? T(o.integer) : T(o.number);
+  }
+  for (int d = 0; d < nest.dims; ++d) a.sizes[d] = Divider(u32(nest.sizes[d]));
+  for (int p = 0; p < F::params; ++p) a.params[p] = params[p].to<T>();
+  launch(strided_kernel<F, T>, grid_for(a.n), kThreads, 0, current_stream(), a);
 }
 
 template <class F>
-void pointwise(const PointwiseCall& call, Stream stream) {
+void pointwise(DType compute, bool truth, const Tensor& out, const Tensor* in, int, const Scalar* params) {
   static_assert(F::inputs < kMaxOperands && F::params <= kMaxParams);
-  i64 n = 1;
-  for (int d = 0; d < call.dims; ++d) n *= call.sizes[d];
-  if (n == 0) return;
-  if (is_dense<F, float>(call)) return launch_dense<F, float>(call, n, stream);
-  if (is_dense<F, BFloat16>(call)) return launch_dense<F, BFloat16>(call, n, stream);
-  StridedArguments<F> a{};
-  for (int i = 0; i <= F::inputs; ++i) a.operands[i] = call.operands[i];
-  for (int d = 0; d < call.dims; ++d) a.sizes[d] = call.sizes[d];
-  a.dims = call.dims;
-  a.n = n;
-  for (int p = 0; p < kMaxParams; ++p) a.params[p] = call.params[p];
-  launch(strided_kernel<F>, grid_for(n), 256, 0, stream, a);
+  if (out.numel() == 0) return;
+  in_parts(make_nest(out, in, F::slots, F::inputs), [&](const LoopNest& nest) {
+    if constexpr (F::floats) {
+      if constexpr (!F::gives_bool) {
+        if (compute == DType::f32) {
+          if (in_rows<F, float>(nest)) return launch_rows<F, float>(nest, params);
+          if (in_rows<F, BFloat16>(nest)) return launch_rows<F, BFloat16>(nest, params);
+          if (in_rows<F, Half>(nest)) return launch_rows<F, Half>(nest, params);
+        }
+      }
+      if (compute == DType::f32) return launch_strided<F, float>(nest, truth, params);
+      if (compute == DType::f64) return launch_strided<F, double>(nest, truth, params);
+    }
+    if constexpr (F::integers) return launch_strided<F, i64>(nest, truth, params);
+    WEFT_ASSERT(false, "pointwise: no kernel for {}", compute);
+  });
 }
 
 template <class Op>
-constexpr PointwiseEntry entry(const char* name) {
-  PointwiseEntry e{name, pointwise<Forward<Op>>, {}};
+void install(const PointwiseInfo& info) {
+  info.forward.cuda = pointwise<Forward<Op>>;
   if constexpr (Op::differentiable) {
-    e.backward[0] = pointwise<Backward<Op, 0>>;
-    if constexpr (Op::arity > 1) e.backward[1] = pointwise<Backward<Op, 1>>;
-    if constexpr (Op::arity > 2) e.backward[2] = pointwise<Backward<Op, 2>>;
+    if constexpr (!(Op::constants & 1)) info.backward[0].cuda = pointwise<Backward<Op, 0>>;
+    if constexpr (Op::arity > 1 && !(Op::constants & 2)) info.backward[1].cuda = pointwise<Backward<Op, 1>>;
+    if constexpr (Op::arity > 2 && !(Op::constants & 4)) info.backward[2].cuda = pointwise<Backward<Op, 2>>;
   }
-  return e;
 }
 
-}  // namespace weft::cuda
+}  // namespace weft::gpu

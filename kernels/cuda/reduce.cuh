@@ -4,7 +4,7 @@
 
 // The order of core/reduction_order.h on the threads of a block: lane j is thread j of a warp, a warp takes a block of
 // kBlock elements. Also part of generated code: no other header.
-namespace weft::cuda {
+namespace weft::gpu {
 
 using math::i64;
 
@@ -52,4 +52,4 @@ __device__ __forceinline__ Acc block_row(i64 n, Acc* shared, Load load) {
   return warp_tree<Combine>(total);
 }
 
-}  // namespace weft::cuda
+}  // namespace weft::gpu

@@ -14,15 +14,15 @@ namespace {
 
 using namespace weft;
 
-const cuda::Nvrtc* compiler() {
+const gpu::Nvrtc* compiler() {
   std::string why;
-  const cuda::Nvrtc* nvrtc = cuda::Nvrtc::load(&why);
+  const gpu::Nvrtc* nvrtc = gpu::Nvrtc::load(&why);
   if (!nvrtc) std::printf("skipped: run-time compilation for CUDA: %s\n", why.c_str());
   return nvrtc;
 }
 
-std::vector<cuda::NvrtcHeader> headers() {
-  std::vector<cuda::NvrtcHeader> all;
+std::vector<gpu::NvrtcHeader> headers() {
+  std::vector<gpu::NvrtcHeader> all;
   for (const slice::Text& t : slice::embedded_texts()) all.push_back({std::string(t.name), std::string(t.text)});
   return all;
 }
@@ -31,7 +31,7 @@ struct Compiled {
   std::string ptx;
   double ms;
 };
-Compiled compile(const cuda::Nvrtc& nvrtc, const std::string& source) {
+Compiled compile(const gpu::Nvrtc& nvrtc, const std::string& source) {
   auto start = std::chrono::steady_clock::now();
   std::string ptx = nvrtc.ptx(source, headers(), 90);
   return {ptx, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count()};
@@ -65,7 +65,7 @@ const std::string kGlobal = "extern \"C\" __global__ void ";
 const std::string kIndex = "  long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;\n  if (i >= n) return;\n";
 
 TEST_CASE("NVRTC: arithmetic records become IEEE instructions, nothing contracted") {
-  const cuda::Nvrtc* nvrtc = compiler();
+  const gpu::Nvrtc* nvrtc = compiler();
   if (!nvrtc) return;
   std::string source =
       "#include \"core/ops/arithmetic.h\"\n" + kGlobal +
@@ -87,7 +87,7 @@ TEST_CASE("NVRTC: arithmetic records become IEEE instructions, nothing contracte
 }
 
 TEST_CASE("NVRTC: the generated chain") {
-  const cuda::Nvrtc* nvrtc = compiler();
+  const gpu::Nvrtc* nvrtc = compiler();
   if (!nvrtc) return;
   const std::vector<slice::Step>& steps = slice::chain();
   std::string source =
@@ -106,7 +106,7 @@ TEST_CASE("NVRTC: the generated chain") {
 }
 
 TEST_CASE("NVRTC: the reduction order on a warp") {
-  const cuda::Nvrtc* nvrtc = compiler();
+  const gpu::Nvrtc* nvrtc = compiler();
   if (!nvrtc) return;
   std::string source =
       "#include \"kernels/cuda/reduce.cuh\"\n" + kGlobal +
@@ -114,7 +114,7 @@ TEST_CASE("NVRTC: the reduction order on a warp") {
       "  using Sum = weft::reduction::Sum<float>;\n"
       "  __shared__ float partial[32];\n"
       "  const float* row = x + blockIdx.x * n;\n"
-      "  float sum = weft::cuda::block_row<Sum, float>(n, partial, [=](long long i) { return row[i]; });\n"
+      "  float sum = weft::gpu::block_row<Sum, float>(n, partial, [=](long long i) { return row[i]; });\n"
       "  if (threadIdx.x == 0) y[blockIdx.x] = sum;\n}\n";
   Compiled c = compile(*nvrtc, source);
   CHECK(loose_instructions(c.ptx) == "");
@@ -123,7 +123,7 @@ TEST_CASE("NVRTC: the reduction order on a warp") {
 }
 
 TEST_CASE("NVRTC: the compiler's words reach the caller") {
-  const cuda::Nvrtc* nvrtc = compiler();
+  const gpu::Nvrtc* nvrtc = compiler();
   if (!nvrtc) return;
   CHECK_THROWS_WITH(nvrtc->ptx("__global__ void f() { missing(); }", {}, 90), Catch::Matchers::Contains("missing"));
 }

@@ -1,6 +1,5 @@
-# The thin slice: one op text through every carrier. test_slice exists already; what only some machines have joins here.
+# One op text through every carrier: eager loops, texts compiled at run time by the host compiler and by NVRTC.
 set(slice ${PROJECT_SOURCE_DIR}/tests/slice)
-set(slice_cu ${slice}/ten_records.cu ${PROJECT_SOURCE_DIR}/kernels/cuda/softmax.cu)
 
 # The texts that are compiled at run time, as C++ string literals.
 file(GLOB slice_texts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/core/ops/*.h)
@@ -17,26 +16,3 @@ target_compile_options(test_slice PRIVATE -march=native)
 set_source_files_properties(${slice}/loops.cpp PROPERTIES COMPILE_OPTIONS "${WEFT_KERNEL_FLAGS}")
 target_compile_definitions(test_slice PRIVATE WEFT_COMPILER="${CMAKE_CXX_COMPILER}" WEFT_NUMERIC_FLAGS="${numeric_flags}")
 set_tests_properties(slice PROPERTIES TIMEOUT 600)
-
-if(WEFT_CUDA_EMULATION)
-  weft_emulated_cuda(slice_emulated ${slice_cu})
-  target_link_libraries(test_slice PRIVATE slice_emulated)
-endif()
-
-# The same kernels and the same test, by nvcc: links everywhere, runs where there is a GPU.
-if(WEFT_CUDA_REAL)
-  weft_real_cuda(slice_objects ${slice_cu})
-  get_filename_component(toolkit ${WEFT_NVCC} REALPATH)
-  get_filename_component(toolkit ${toolkit} DIRECTORY)
-  add_executable(test_slice_cuda ${slice_objects} ${slice}/kernels_test.cpp
-    ${PROJECT_SOURCE_DIR}/kernels/cuda/launch_check.cpp)
-  target_include_directories(test_slice_cuda SYSTEM PRIVATE ${toolkit}/../include)
-  target_compile_definitions(test_slice_cuda PRIVATE WEFT_CUDA_REAL)
-  target_compile_options(test_slice_cuda PRIVATE $<$<CONFIG:Release>:-O1> ${WEFT_NUMERIC_FLAGS} ${WEFT_WARNING_FLAGS}
-    -march=native)
-  target_link_libraries(test_slice_cuda PRIVATE weft weft_test_main ${WEFT_CUDART} rt)
-  add_test(NAME slice_cuda COMMAND test_slice_cuda)
-  set_tests_properties(slice_cuda PROPERTIES TIMEOUT 600)
-else()
-  message(STATUS "tests/slice: no nvcc with a static CUDA runtime; the real CUDA build is left out")
-endif()

@@ -8,6 +8,7 @@
 #include <set>
 #include <thread>
 
+#include "core/cuda.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "tools/weft/check_checkpoints.h"
@@ -190,7 +191,8 @@ void write_json(const std::string& path, const Totals& t) {
 }
 
 int run(const Options& o) {
-  WEFT_CHECK(Device(o.device).is_cpu(), "check: no device {}: this build has no CUDA backend", o.device);
+  device() = Device(o.device);
+  WEFT_CHECK(device().is_cpu() || cuda::is_available(), "check: no device {}: {}", o.device, cuda::why_unavailable());
   Totals t = Runner(o).run();
   const bool compiled = o.mode == "compiled";
   std::printf("%-14s %8s %8s %8s%s\n", "folder", "passed", "failed", "missing", compiled ? "  in parts" : "");
@@ -220,7 +222,7 @@ Run add_check(CLI::App& app) {
   app.add_option("--known", o->known, "cases that FILE names (folder/file/id) may fail: they are shown, not counted");
   app.add_option("--tier", o->tier, "only this tier")->check(CLI::IsMember({"A", "B"}));
   app.add_option("--only", o->only, "only cases whose FILE or FILE/ID matches");
-  app.add_option("--device", o->device, "cpu");
+  app.add_option("--device", o->device, "cpu, cuda or cuda:N");
   app.add_option("--mode", o->mode,
                  "compiled: each case eagerly, then as compiled functions: right, and bit for bit the same")
       ->check(CLI::IsMember({"eager", "compiled"}));

@@ -49,6 +49,11 @@ struct CaseFile {
   std::unique_ptr<TensorFile> tensors;
 };
 
+/// Where the tensors of cases live (--device); set before the first case.
+Device& device();
+/// Waits for the device, so that what its kernels found wrong is thrown here. Nothing on the CPU.
+void finish_device();
+
 /// Turns the JSON of a case into values; remembers the leaves in order of appearance.
 class Decoder {
  public:

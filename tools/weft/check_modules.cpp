@@ -47,6 +47,7 @@ struct Case {
     built = tools::make_module(c.at("module").get<std::string>(), std::move(args), keywords(d, c["ctor"]));
     DType t;
     if (parse_dtype(c.at("dtype").get<std::string>(), t) && is_floating(t)) built->module().to(t);
+    if (device().is_cuda()) built->module().to(device());
     if (c.contains("state")) {
       StateDict state;
       for (const auto& [name, reference] : c["state"].items()) state.set(name, d.tensor(reference));
@@ -139,6 +140,7 @@ Outcome run_module_case(const CaseFile& file, const json& c) {
       if (c.at("error_on") == "construct")
         return {Outcome::Kind::failed, "the constructor took it; PyTorch says: " + c.value("torch_message", "")};
       Value v = run.forward();
+      finish_device();
       return {Outcome::Kind::failed, "no error; PyTorch says: " + c.value("torch_message", "") + "; got " + v.str(80)};
     } catch (const InternalError& e) {
       return {Outcome::Kind::failed, e.what()};

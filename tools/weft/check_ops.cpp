@@ -4,6 +4,7 @@
 #include <set>
 
 #include "autograd/autograd.h"
+#include "core/device_backend.h"
 #include "core/error.h"
 #include "core/thread_state.h"
 #include "tools/weft/check.h"
@@ -45,6 +46,25 @@ Value invoke(const char* key, Decoder& d, const json& c, const std::string& call
     if (then) then(result);
   });
   return result;
+}
+
+uint64_t device_launches() { return device().is_cuda() ? detail::cuda_backend()->launches() : 0; }
+
+// What was computed from tensors on a device is there too, and was computed there.
+std::string check_device(const Decoder& d, const Value& result, uint64_t launches_before) {
+  if (device().is_cpu()) return {};
+  const bool given = std::any_of(d.seen().begin(), d.seen().end(), [](const Tensor& t) { return t.device().is_cuda(); });
+  std::vector<Tensor> results;
+  flatten(result, results);
+  for (const Tensor& t : results) {
+    if (!t.defined()) continue;
+    if (given && t.device().is_cpu()) return "the result is on the host";
+    const bool shares = std::any_of(d.seen().begin(), d.seen().end(),
+                                    [&](const Tensor& s) { return s.shares_storage_with(t); });
+    if (t.device().is_cuda() && t.numel() > 0 && !shares && device_launches() == launches_before)
+      return "a result on the device without a launch";
+  }
+  return {};
 }
 
 std::string check_views(const Decoder& d, const Value& got, const json& want) {
@@ -156,7 +176,7 @@ std::string check_out(const CaseFile& file, const json& c, const std::string& ca
                       double atol) {
   if (!result.is_tensor()) return {};
   Decoder d(file, false);
-  Tensor out = empty({0}, {.dtype = result.as_tensor().dtype()});
+  Tensor out = empty({0}, {.dtype = result.as_tensor().dtype(), .device = result.as_tensor().device()});
   invoke("out", d, c, call, nullptr, out);
   return compare(file, out, c.at("out"), rtol, atol);
 }
@@ -170,7 +190,7 @@ std::string check_random(const Tensor& got, const json& want) {
   if (got.dtype() != t) return detail::format("dtype {}, want {}", {got.dtype(), t});
   Dims shape(want.at("shape").get<std::vector<int64_t>>());
   if (got.sizes() != shape) return detail::format("shape {}, want {}", {got.sizes(), shape});
-  Tensor flat = got.detach().to(DType::f64).contiguous();
+  Tensor flat = got.detach().cpu().to(DType::f64).contiguous();
   std::vector<double> x(flat.data<double>(), flat.data<double>() + flat.numel());
   const double n = static_cast<double>(x.size());
   double mean = 0, var = 0;
@@ -257,6 +277,7 @@ Outcome run_op_case(const CaseFile& file, const json& c) {
     try {
       Decoder d(file);
       Value v = invoke("call", d, c, call);
+      finish_device();
       return failed("no error; PyTorch says: " + c.value("torch_message", "") + "; got " + v.str(80));
     } catch (const InternalError& e) {
       return failed(e.what());
@@ -267,9 +288,11 @@ Outcome run_op_case(const CaseFile& file, const json& c) {
   try {
     Decoder d(file);
     Gradients gradients(file, c);
+    const uint64_t before = device_launches();
     Value result = invoke("call", d, c, call, nullptr, {}, [&](const Value& v) {
       if (c.contains("grad")) gradients.compute(d, v, c);
     });
+    if (std::string s = check_device(d, result, before); !s.empty()) return failed(s);
     if (c.contains("random")) {
       std::string s = check_random(result.as_tensor(), c["random"]);
       return s.empty() ? Outcome() : failed(s);

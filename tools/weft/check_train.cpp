@@ -67,6 +67,7 @@ std::string run(const CaseFile& file, const json& c) {
   DType dtype = DType::f32;
   parse_dtype(c.value("dtype", "float32"), dtype);
   model->to(dtype);
+  if (device().is_cuda()) model->to(device());
   model->load_state_dict(state);
   Tensor inputs = d.tensor(c.at("inputs")), targets = d.tensor(c.at("targets"));
   const json options = c.value("options", json::object());
@@ -87,7 +88,7 @@ std::string run(const CaseFile& file, const json& c) {
         const int64_t b = (accumulate * s + k) % 4;
         Tensor loss;
         {
-          const Autocast cast("cpu", lower, {.enabled = options.contains("autocast")});
+          const Autocast cast(device(), lower, {.enabled = options.contains("autocast")});
           loss = loss_of(*model, inputs.select(0, b), targets.select(0, b));
         }
         if (accumulate > 1) loss = loss / static_cast<double>(accumulate);

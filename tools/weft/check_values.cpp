@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include "core/cuda.h"
 #include "core/error.h"
 #include "core/thread_state.h"
 #include "tools/weft/check.h"
@@ -48,6 +49,14 @@ Tensor TensorFile::load(const std::string& name) const {
   return out;
 }
 
+Device& device() {
+  static Device d;
+  return d;
+}
+void finish_device() {
+  if (device().is_cuda()) cuda::synchronize(device().index);
+}
+
 double number(const nlohmann::ordered_json& j) {
   if (j.is_object() && j.contains("float")) {
     const std::string s = j["float"];
@@ -59,7 +68,7 @@ double number(const nlohmann::ordered_json& j) {
 
 Tensor Decoder::tensor(const nlohmann::ordered_json& r) {
   WEFT_CHECK_TYPE(!r.contains("complex"), "complex tensors are not supported");
-  Tensor t = file_.tensors->load(r.at("tensor"));
+  Tensor t = file_.tensors->load(r.at("tensor")).to(device());
   if (r.contains("shape"))
     t = t.as_strided(Dims(r["shape"].get<std::vector<int64_t>>()), Dims(r["stride"].get<std::vector<int64_t>>()),
                      r.value("offset", int64_t{0}))
@@ -91,7 +100,7 @@ Value Decoder::value(const nlohmann::ordered_json& j) {
     parse_dtype(f.at("dtype").get<std::string>(), t);
     Tensor x = full(Dims(f.at("shape").get<std::vector<int64_t>>()),
                     f["value"].is_number_integer() ? Scalar(f["value"].get<int64_t>()) : Scalar(number(f["value"])),
-                    {.dtype = t});
+                    {.dtype = t, .device = device()});
     seen_.push_back(x);
     return x;
   }
@@ -101,7 +110,7 @@ Value Decoder::value(const nlohmann::ordered_json& j) {
     WEFT_CHECK_TYPE(parse_dtype(name, t), "dtype {} is not supported", name);
     return Value(t);
   }
-  if (j.contains("device")) return Value(Device(j["device"].get<std::string>()));
+  if (j.contains("device")) return Value(device());
   if (j.contains("memory_format")) return Value(j["memory_format"].get<std::string>());
   if (j.contains("layout")) return Value();
   if (j.contains("index")) return value(j["index"]);
@@ -130,13 +139,13 @@ std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, 
   if (got.sizes() != want.sizes()) return detail::format("shape {}, want {}", {got.sizes(), want.sizes()});
   NoGrad guard;
   if (!is_floating(got.dtype())) {
-    Tensor a = got.detach().to(DType::i64).contiguous(), b = want.to(DType::i64).contiguous();
+    Tensor a = got.detach().cpu().to(DType::i64).contiguous(), b = want.cpu().to(DType::i64).contiguous();
     for (int64_t i = 0; i < a.numel(); ++i)
       if (a.data<int64_t>()[i] != b.data<int64_t>()[i])
         return detail::format("[{}] is {}, want {}", {i, a.data<int64_t>()[i], b.data<int64_t>()[i]});
     return {};
   }
-  Tensor a = got.detach().to(DType::f64).contiguous(), b = want.to(DType::f64).contiguous();
+  Tensor a = got.detach().cpu().to(DType::f64).contiguous(), b = want.cpu().to(DType::f64).contiguous();
   const double *x = a.data<double>(), *y = b.data<double>();
   for (int64_t i = 0; i < a.numel(); ++i) {
     double g = absolute ? std::fabs(x[i]) : x[i], w = absolute ? std::fabs(y[i]) : y[i];

@@ -35,7 +35,7 @@ extern thread_local uint3 threadIdx, blockIdx;
 extern thread_local dim3 blockDim, gridDim;
 inline constexpr int warpSize = 32;
 
-namespace weft::cuda::emulate {
+namespace weft::gpu::emulate {
 
 // How the next launches of this host thread run.
 struct Settings {
@@ -85,35 +85,35 @@ T shuffle(unsigned mask, T value, int source, int line) {
   return value;
 }
 
-}  // namespace weft::cuda::emulate
+}  // namespace weft::gpu::emulate
 
-inline void __syncthreads(int line = __builtin_LINE()) { weft::cuda::emulate::barrier(line); }
+inline void __syncthreads(int line = __builtin_LINE()) { weft::gpu::emulate::barrier(line); }
 inline void __syncwarp(unsigned mask = 0xffffffffu, int line = __builtin_LINE()) {
-  weft::cuda::emulate::warp_meet(weft::cuda::emulate::Collective::sync, mask, 0, 0, line);
+  weft::gpu::emulate::warp_meet(weft::gpu::emulate::Collective::sync, mask, 0, 0, line);
 }
 template <class T>
 T __shfl_sync(unsigned mask, T value, int source, int width = 32, int line = __builtin_LINE()) {
-  int base = weft::cuda::emulate::lane() & ~(width - 1);
-  return weft::cuda::emulate::shuffle(mask, value, base + (source & (width - 1)), line);
+  int base = weft::gpu::emulate::lane() & ~(width - 1);
+  return weft::gpu::emulate::shuffle(mask, value, base + (source & (width - 1)), line);
 }
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, int line = __builtin_LINE()) {
-  int lane = weft::cuda::emulate::lane(), source = lane + int(delta);
-  return weft::cuda::emulate::shuffle(mask, value, (lane & (width - 1)) + int(delta) < width ? source : lane, line);
+  int lane = weft::gpu::emulate::lane(), source = lane + int(delta);
+  return weft::gpu::emulate::shuffle(mask, value, (lane & (width - 1)) + int(delta) < width ? source : lane, line);
 }
 template <class T>
 T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, int line = __builtin_LINE()) {
-  int lane = weft::cuda::emulate::lane(), source = lane - int(delta);
-  return weft::cuda::emulate::shuffle(mask, value, (lane & (width - 1)) >= int(delta) ? source : lane, line);
+  int lane = weft::gpu::emulate::lane(), source = lane - int(delta);
+  return weft::gpu::emulate::shuffle(mask, value, (lane & (width - 1)) >= int(delta) ? source : lane, line);
 }
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, int line = __builtin_LINE()) {
-  int lane = weft::cuda::emulate::lane(), source = lane ^ bits;
-  return weft::cuda::emulate::shuffle(mask, value, (source & ~(width - 1)) <= lane ? source : lane, line);
+  int lane = weft::gpu::emulate::lane(), source = lane ^ bits;
+  return weft::gpu::emulate::shuffle(mask, value, (source & ~(width - 1)) <= lane ? source : lane, line);
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate, int line = __builtin_LINE()) {
   return unsigned(
-      weft::cuda::emulate::warp_meet(weft::cuda::emulate::Collective::ballot, mask, predicate != 0, 0, line));
+      weft::gpu::emulate::warp_meet(weft::gpu::emulate::Collective::ballot, mask, predicate != 0, 0, line));
 }
 inline int __any_sync(unsigned mask, int predicate, int line = __builtin_LINE()) {
   return __ballot_sync(mask, predicate, line) != 0;

@@ -34,7 +34,7 @@ weft_switch_stack:
 )");
 extern "C" void weft_switch_stack(void** save, void* load);
 
-namespace weft::cuda::emulate {
+namespace weft::gpu::emulate {
 
 void prepare(Fiber& fiber, char* stack, size_t stack_size, void (*entry)()) {
   fiber.stack = stack;
@@ -98,4 +98,4 @@ char* stacks(size_t count) {
   return pool.memory;
 }
 
-}  // namespace weft::cuda::emulate
+}  // namespace weft::gpu::emulate

@@ -16,7 +16,7 @@
 #endif
 #endif
 
-namespace weft::cuda::emulate {
+namespace weft::gpu::emulate {
 
 // A place to continue from: the stack pointer of a flow of control that is not running.
 struct Fiber {
@@ -39,4 +39,4 @@ inline constexpr size_t kStackSize = 128 << 10;
 char* stacks(size_t count);
 inline char* stack_of(char* stacks, size_t index) { return stacks + index * (kStackSize + 4096) + 4096; }
 
-}  // namespace weft::cuda::emulate
+}  // namespace weft::gpu::emulate

@@ -11,7 +11,7 @@
 thread_local uint3 threadIdx, blockIdx;
 thread_local dim3 blockDim, gridDim;
 
-namespace weft::cuda::emulate {
+namespace weft::gpu::emulate {
 namespace {
 
 enum class State : uint8_t { ready, barrier, warp, returned };
@@ -260,4 +260,4 @@ uint64_t warp_meet(Collective kind, unsigned mask, uint64_t value, int source, i
 }
 int lane() { return running->lane(); }
 
-}  // namespace weft::cuda::emulate
+}  // namespace weft::gpu::emulate

@@ -1,16 +1,14 @@
-#ifdef WEFT_CUDA_EMULATE
 #include <functional>
 
 #include "core/error.h"
 #include "kernels/cuda/launch.h"
 #include "tests/catch.h"
-#include "tests/slice/device_array.h"
+#include "tests/cuda/device_array.h"
 
 namespace {
 
 using namespace weft;
-using namespace weft::cuda;
-using slice::DeviceArray;
+using namespace weft::gpu;
 
 std::string message_of(const std::function<void()>& f) {
   try {
@@ -173,4 +171,3 @@ TEST_CASE("a launch that no device takes is an error") {
 }
 
 }  // namespace
-#endif

@@ -1,0 +1,112 @@
+#include "core/device_backend.h"
+
+#include <mutex>
+
+#include "core/deferral.h"
+#include "core/error.h"
+#include "core/storage.h"
+
+namespace weft {
+namespace detail {
+
+constinit thread_local const char* running_op = nullptr;
+
+namespace {
+
+struct Loaded {
+  std::string why;
+  const DeviceBackend* table = load_cuda_backend(why);
+};
+const Loaded& loaded() {
+  static const Loaded* l = new Loaded;  // never destroyed: tensors in static variables may die later
+  return *l;
+}
+
+/// While alive: the kernel of `op` runs on `device`.
+class Running {
+ public:
+  Running(const DeviceBackend& backend, const char* op, Device device)
+      : backend_(backend), op_before_(running_op), device_before_(backend.current_device()), device_(device.index) {
+    backend.check();
+    running_op = op;
+    if (device_ != device_before_) [[unlikely]]
+      backend.set_device(device_);
+  }
+  ~Running() {
+    running_op = op_before_;
+    if (device_ != device_before_) [[unlikely]]
+      backend_.set_device(device_before_);
+  }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+ private:
+  const DeviceBackend& backend_;
+  const char* op_before_;
+  int device_before_, device_;
+};
+
+// What the host put off may be read here, and a 0-dim tensor of the host is read at once.
+void settle_inputs(const Tensor* in, int n_in) {
+  if (!thread_state.deferral) [[likely]]
+    return;
+  for (int i = 0; i < n_in; ++i)
+    if (in[i].defined() && in[i].device().is_cpu()) settle(in[i].impl()->storage, false);
+}
+
+}  // namespace
+
+const DeviceBackend* cuda_backend() { return loaded().table; }
+
+const DeviceBackend& need_cuda(Device device, const char* what) {
+  const Loaded& l = loaded();
+  WEFT_CHECK(l.table != nullptr, "{} on {}: {}; use device \"cpu\"", what, device, l.why);
+  WEFT_CHECK(device.index < l.table->devices, "{} on {}: this machine has {} CUDA device(s)", what, device,
+             l.table->devices);
+  return *l.table;
+}
+
+void run_on_device(const OpCall& c, Device device) {
+  const DeviceBackend& backend = need_cuda(device, c.op.name);
+  WEFT_CHECK(c.op.cuda != nullptr, "{}: has no kernel for {}; compute it on the host: .to(\"cpu\")", c.op.name, device);
+  settle_inputs(c.in, c.n_in);
+  const Running running(backend, c.op.name, device);
+  c.op.cuda(c);
+}
+
+void run_on_device(const PointwiseCall& c, Device device) {
+  const DeviceBackend& backend = need_cuda(device, c.op.name);
+  WEFT_CHECK(c.loops.cuda != nullptr, "{}: has no kernel for {}; compute it on the host: .to(\"cpu\")", c.op.name,
+             device);
+  settle_inputs(c.in, c.n_in);
+  const Running running(backend, c.op.name, device);
+  c.loops.cuda(c.compute, c.truth, c.out, c.in, c.n_in, c.params);
+}
+
+}  // namespace detail
+
+Tensor Tensor::pin_memory() const {
+  WEFT_CHECK(device().is_cpu(), "pin_memory: {} is on a device; only host memory can be pinned", *this);
+  if (is_pinned()) return *this;
+  const detail::DeviceBackend& backend = detail::need_cuda(Device(DeviceType::cuda), "pin_memory");
+  struct Pinned {
+    const detail::DeviceBackend& backend;
+    void* data;
+    size_t bytes;
+  };
+  const size_t bytes = nbytes();
+  auto* pinned = new Pinned{backend, backend.allocate_pinned(bytes), bytes};
+  Tensor out = from_blob(pinned->data, sizes(), {.dtype = dtype()}, [pinned] {
+    pinned->backend.free_pinned(pinned->data, pinned->bytes);
+    delete pinned;
+  });
+  NoGrad guard;
+  return out.copy_(detach());
+}
+
+bool Tensor::is_pinned() const {
+  const detail::DeviceBackend* backend = device().is_cpu() ? detail::cuda_backend() : nullptr;
+  return backend && backend->is_pinned(impl_->storage->data);
+}
+
+}  // namespace weft
