@@ -12,6 +12,12 @@ namespace {
 
 using namespace weft;
 
+bool no_device() {
+  if (cuda::is_available()) return false;
+  WARN("skipped: " << cuda::why_unavailable());
+  return true;
+}
+
 // `make` on the host and on the device, from the same seed: the same bits, and as many numbers taken.
 void same_stream(const std::string& what, const std::function<Tensor(Device)>& make) {
   INFO(what);
@@ -37,7 +43,7 @@ std::string message_of(const std::function<void()>& f) {
 }
 
 TEST_CASE("a device draws the host's numbers: fills") {
-  if (!cuda::is_available()) SKIP(cuda::why_unavailable());
+  if (no_device()) return;
   using Fill = std::function<void(Tensor&)>;
   const std::pair<const char*, Fill> fills[] = {
       {"uniform", [](Tensor& t) { t.uniform_(-2, 3); }},   {"normal", [](Tensor& t) { t.normal_(1, 2); }},
@@ -70,7 +76,7 @@ TEST_CASE("a device draws the host's numbers: fills") {
 }
 
 TEST_CASE("a device draws the host's numbers: new tensors and parameters") {
-  if (!cuda::is_available()) SKIP(cuda::why_unavailable());
+  if (no_device()) return;
   same_stream("rand", [](Device d) { return rand({3, 50}, {.device = d}); });
   same_stream("randn", [](Device d) { return randn({3, 50}, {.dtype = DType::f64, .device = d}); });
   same_stream("randint", [](Device d) { return randint(5, {300}, {.device = d}); });
@@ -82,7 +88,7 @@ TEST_CASE("a device draws the host's numbers: new tensors and parameters") {
   for (int64_t n : {0, 1, 2, 33, 1000, 8192, 20000})
     same_stream("randperm " + std::to_string(n), [&](Device d) { return randperm(n, {.device = d}); });
   for (int64_t k : {1, 7, 300, 3000}) {
-    const Tensor weights = (arange(Scalar(2 * k)) % 7).to(DType::f32).view({2, k}) + (k < 7 ? 1 : 0);
+    const Tensor weights = remainder(arange(Scalar(2 * k)), 7).to(DType::f32).view({2, k}) + (k < 7 ? 1 : 0);
     for (int64_t samples : {1, 5, 200}) {
       const std::string what = "multinomial " + std::to_string(k) + " " + std::to_string(samples);
       same_stream(what, [&](Device d) { return multinomial(weights.to(d), samples, true); });
@@ -93,7 +99,7 @@ TEST_CASE("a device draws the host's numbers: new tensors and parameters") {
 }
 
 TEST_CASE("parameters that are no probabilities are reported with the host's text") {
-  if (!cuda::is_available()) SKIP(cuda::why_unavailable());
+  if (no_device()) return;
   const std::function<void(Device)> calls[] = {
       [](Device d) { bernoulli(tensor({0.5, 1.5}).to(d)); },
       [](Device d) { poisson(tensor({0.5, -0.25}).to(d)); },
