@@ -27,7 +27,7 @@ Device check_same_device(const OpRecord& op, const Tensor* in, int n_in, const T
   if (op.crosses) return out[0].device().is_cuda() ? out[0].device() : in[n_in - 1].device();
   const Tensor* first = nullptr;
   for (int i = 0; i < n_in; ++i) {
-    if (!in[i].defined()) continue;
+    if (!in[i].defined() || (i < 32 && (op.host_inputs >> i & 1))) continue;
     if (!first) first = &in[i];
     WEFT_CHECK(in[i].device() == first->device(),
                "{}: tensors on different devices ({}, {}); move them with .to(device)", op.name, *first, in[i]);

@@ -24,7 +24,7 @@ namespace weft {
 
 struct OpRecord;
 
-/// What a kernel gets: inputs and allocated outputs, all on one device.
+/// What a kernel gets: inputs and allocated outputs, all on one device (but for OpRecord::host_inputs).
 struct OpCall {
   const OpRecord& op;
   const Tensor* in;
@@ -54,6 +54,7 @@ struct OpRecord {
   Rule rule = nullptr;              ///< null: not differentiable
   unsigned non_differentiable = 0;  ///< bit i: output i never carries a gradient (indices, masks)
   bool crosses = false;             ///< input and output may be on different devices
+  unsigned host_inputs = 0;         ///< bit i: the host reads input i, which lies there whatever the device
   Cast cast = Cast::none;           ///< what Autocast does with the inputs; the front end asks (core/autocast.h)
 };
 

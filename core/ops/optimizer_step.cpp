@@ -1,5 +1,7 @@
 #include "core/ops/optimizer_step.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/thread_state.h"
 
@@ -19,7 +21,23 @@ void run(const OpRecord& op, const std::vector<Tensor>& tensors, const A& a, siz
                     detail::is_dense(p.sizes(), p.strides()),
                 "{}: {} beside parameter {}", op.name, tensors[i], p);
   }
-  detail::dispatch(op, tensors.data(), static_cast<int>(tensors.size()), nullptr, 0, &a, sizeof a);
+  auto call = [&](const std::vector<Tensor>& some) {
+    detail::dispatch(op, some.data(), static_cast<int>(some.size()), nullptr, 0, &a, sizeof a);
+  };
+  std::vector<Device> devices;  // of the parameters, each once
+  for (size_t i = 0; i < tensors.size(); i += stride)
+    if (std::find(devices.begin(), devices.end(), tensors[i].device()) == devices.end())
+      devices.push_back(tensors[i].device());
+  if (devices.size() < 2) {
+    call(tensors);
+  } else {
+    for (const Device device : devices) {
+      std::vector<Tensor> here;
+      for (size_t i = 0; i < tensors.size(); i += stride)
+        if (tensors[i].device() == device) here.insert(here.end(), &tensors[i], &tensors[i] + stride);
+      call(here);
+    }
+  }
   for (size_t i = 0; i < tensors.size(); ++i)
     if (i % stride != 1) tensors[i].impl()->storage->bump(op.name);
 }

@@ -19,8 +19,10 @@ const OpRecord RecurrentOp::record{.name = "recurrent",
                                    .cpu = cpu::recurrent,
                                    .rule = rules::recurrent,
                                    .non_differentiable = 0b11000,
+                                   .host_inputs = 1u << 8,
                                    .cast = Cast::lower};
-const OpRecord RecurrentBackwardOp::record{.name = "recurrent_backward", .cpu = cpu::recurrent_backward};
+const OpRecord RecurrentBackwardOp::record{
+    .name = "recurrent_backward", .cpu = cpu::recurrent_backward, .host_inputs = 1u << 7};
 
 namespace {
 
@@ -35,6 +37,7 @@ void check_operand(const Tensor& t, const Dims& sizes, DType dtype, const char* 
 void check_batch_sizes(const Tensor& t, int64_t batch, int64_t rows) {
   WEFT_CHECK(t.dim() == 1 && t.dtype() == DType::i64 && t.is_contiguous(),
              "recurrent_layer: batch_sizes is {}; it must be one dimension of i64", t);
+  WEFT_CHECK(t.device().is_cpu(), "recurrent_layer: batch_sizes is {}; the host reads it: .to(\"cpu\")", t);
   int64_t before = batch, total = 0;
   for (int64_t i = 0; i < t.numel(); ++i) {
     const int64_t here = detail::host_data<int64_t>(t)[i];

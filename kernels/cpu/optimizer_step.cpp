@@ -1,8 +1,8 @@
 #include "core/ops/optimizer_step.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "core/ops/optimizer_update.h"
 #include "core/parallel.h"
 #include "kernels/cpu/convert.h"
 
@@ -78,61 +78,48 @@ void update_all(const OpCall& c, int stride, Update<float> f32, Update<double> f
 template <class T>
 void sgd_update(T* const* x, int64_t n, const void* attrs) {
   const auto& a = *static_cast<const SgdStepOp::Attrs*>(attrs);
-  const T lr = static_cast<T>(a.lr), decay = static_cast<T>(a.weight_decay), sign = a.maximize ? T(-1) : T(1);
+  const optimizer::Sgd<T> sgd(a);
   T* __restrict p = x[0];
   const T* __restrict g = x[1];
   if (a.momentum == 0) {
-    for (int64_t i = 0; i < n; ++i) p[i] -= lr * (sign * g[i] + decay * p[i]);
+    for (int64_t i = 0; i < n; ++i) p[i] = sgd.plain(p[i], g[i]);
     return;
   }
   T* __restrict buffer = x[2];
-  const T keep = a.first ? T(0) : static_cast<T>(a.momentum), take = a.first ? T(1) : static_cast<T>(1 - a.dampening);
-  const T momentum = static_cast<T>(a.momentum), straight = a.nesterov ? T(1) : T(0),
-          scale = a.nesterov ? momentum : T(1);
   for (int64_t i = 0; i < n; ++i) {
-    T gradient = sign * g[i] + decay * p[i];
-    T b = keep == T(0) ? take * gradient : keep * buffer[i] + take * gradient;
+    T b = buffer[i];
+    p[i] = sgd.with_momentum(p[i], g[i], b);
     buffer[i] = b;
-    p[i] -= lr * (straight * gradient + scale * b);
   }
 }
 
 template <class T>
 void adam_update(T* const* x, int64_t n, const void* attrs) {
   const auto& a = *static_cast<const AdamStepOp::Attrs*>(attrs);
-  const double bias1 = 1 - std::pow(a.beta1, static_cast<double>(a.step)),
-               bias2 = 1 - std::pow(a.beta2, static_cast<double>(a.step));
-  const T step_size = static_cast<T>(a.lr / bias1), bias2_root = static_cast<T>(std::sqrt(bias2)),
-          eps = static_cast<T>(a.eps);
-  const T take1 = static_cast<T>(1 - a.beta1), keep2 = static_cast<T>(a.beta2), take2 = static_cast<T>(1 - a.beta2);
-  const T shrink = a.decoupled ? static_cast<T>(1 - a.lr * a.weight_decay) : T(1),
-          decay = a.decoupled ? T(0) : static_cast<T>(a.weight_decay);
-  const T sign = a.maximize ? T(-1) : T(1);
+  const optimizer::Adam<T> adam(a);
   T* __restrict p = x[0];
   const T* __restrict g = x[1];
   T* __restrict m = x[2];
   T* __restrict v = x[3];
   if (!a.amsgrad) {
     for (int64_t i = 0; i < n; ++i) {
-      T gradient = sign * g[i] + decay * p[i];
-      T mean = m[i] + (gradient - m[i]) * take1;
-      T square = keep2 * v[i] + take2 * (gradient * gradient);
+      T mean = m[i], square = v[i];
+      adam.moments(p[i], g[i], mean, square);
       m[i] = mean;
       v[i] = square;
-      p[i] = p[i] * shrink - step_size * (mean / (std::sqrt(square) / bias2_root + eps));
+      p[i] = adam.parameter(p[i], mean, square);
     }
     return;
   }
   T* __restrict top = x[4];
   for (int64_t i = 0; i < n; ++i) {
-    T gradient = sign * g[i] + decay * p[i];
-    T mean = m[i] + (gradient - m[i]) * take1;
-    T square = keep2 * v[i] + take2 * (gradient * gradient);
+    T mean = m[i], square = v[i];
+    adam.moments(p[i], g[i], mean, square);
     T largest = top[i] > square ? top[i] : square;
     m[i] = mean;
     v[i] = square;
     top[i] = largest;
-    p[i] = p[i] * shrink - step_size * (mean / (std::sqrt(largest) / bias2_root + eps));
+    p[i] = adam.parameter(p[i], mean, largest);
   }
 }
 

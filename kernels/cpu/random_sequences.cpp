@@ -4,64 +4,14 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/ops/philox.h"
 #include "core/ops/random.h"
+#include "core/ops/random_draws.h"
 #include "core/parallel.h"
 #include "kernels/cpu/random.h"
 
 // Random numbers that need an unknown number of words each, or depend on one another.
 namespace weft::cpu {
-namespace {
-
-// The words of one counter and its lanes, one after the other.
-class Stream {
- public:
-  Stream(uint64_t seed, uint64_t counter) : seed_(seed), counter_(counter) {}
-  uint64_t next() {
-    if (at_ == 2) {
-      words_ = rng::philox(seed_, counter_, lane_++);
-      at_ = 0;
-    }
-    int i = 2 * at_++;
-    return static_cast<uint64_t>(words_.w[i]) << 32 | words_.w[i + 1];
-  }
-  double unit() { return rng::unit(next()); }
-  double open() { return rng::open_unit(next()); }
-
- private:
-  uint64_t seed_, counter_, lane_ = 0;
-  rng::Words words_{};
-  int at_ = 2;
-};
-
-// Small rates: products of uniforms (Knuth). Large ones: transformed rejection, algorithm PTRS of Hoermann, "The
-// transformed rejection method for generating Poisson random variables" (1993).
-double poisson_one(double rate, Stream& s) {
-  if (rate == 0) return 0;
-  if (rate < 10) {
-    const double limit = std::exp(-rate);
-    double product = 1;
-    int64_t k = 0;
-    while (true) {
-      product *= s.unit();
-      if (product <= limit) return static_cast<double>(k);
-      ++k;
-    }
-  }
-  const double b = 0.931 + 2.53 * std::sqrt(rate), a = -0.059 + 0.02483 * b, inverse = 1.1239 + 1.1328 / (b - 3.4),
-               v_r = 0.9277 - 3.6224 / (b - 2), log_rate = std::log(rate);
-  while (true) {
-    double u = s.unit() - 0.5, v = s.open(), us = 0.5 - std::fabs(u),
-           k = std::floor((2 * a / us + b) * u + rate + 0.43);
-    if (us >= 0.07 && v <= v_r) return k;
-    if (k < 0 || (us < 0.013 && v > us)) continue;
-    int sign;  // std::lgamma would store it in a variable that all threads share
-    if (std::log(v) + std::log(inverse) - std::log(a / (us * us) + b) <= k * log_rate - rate - lgamma_r(k + 1, &sign))
-      return k;
-  }
-}
-
-}  // namespace
+using rng::Stream;
 
 void poisson(const OpCall& c) {
   const auto& a = c.as<SeededOp::Attrs>();
@@ -73,7 +23,7 @@ void poisson(const OpCall& c) {
   parallel_for(n, 1024, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       Stream s(a.state.seed, a.state.offset + static_cast<uint64_t>(i));
-      out[i] = poisson_one(rate[i], s);
+      out[i] = rng::poisson(rate[i], s);
     }
   });
 }
@@ -108,12 +58,11 @@ void multinomial(const OpCall& c) {
         }
       } else {
         WEFT_CHECK(possible >= samples,
-                   "multinomial: {} samples without replacement, but only {} categories have a weight", samples,
-                   possible);
+                   "multinomial: only {} categories have a weight, too few for {} samples without replacement", possible,
+                   samples);
         // The smallest of exponentials with rates w: a draw without replacement.
         for (int64_t i = 0; i < k; ++i)
-          sum[static_cast<size_t>(i)] =
-              w[i] > 0 ? -std::log(Stream(a.state.seed, first + static_cast<uint64_t>(i)).open()) / w[i] : INFINITY;
+          sum[static_cast<size_t>(i)] = rng::exponential(w[i], a.state.seed, first + static_cast<uint64_t>(i));
         order.resize(static_cast<size_t>(k));
         std::iota(order.begin(), order.end(), int64_t{0});
         std::partial_sort(order.begin(), order.begin() + samples, order.end(), [&](int64_t x, int64_t y) {

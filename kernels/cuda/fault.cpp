@@ -55,14 +55,18 @@ void check_faults() {
     return;
   Site site;
   long long value;
+  bool real;
   {
     std::lock_guard lock(f.mutex);
     if (f.word->site == 0) return;
     cudaDeviceSynchronize();  // the value arrives after the site
     site = f.sites[f.word->site - 1];
     value = f.word->value;
+    real = f.word->real != 0;
     f.word->site = 0;
   }
+  if (real)
+    detail::fail_with(site.kind, site.text, site.who, math::double_of_bits(static_cast<math::u64>(value)), site.a, site.b);
   detail::fail_with(site.kind, site.text, site.who, value, site.a, site.b);
 }
 

@@ -11,6 +11,7 @@ namespace weft::gpu {
 /// In host memory that devices can write.
 struct FaultWord {
   int site;  ///< 0: nothing happened; else what fault_site() gave
+  int real;  ///< `value` holds the bits of a double
   long long value;
 };
 
@@ -20,13 +21,21 @@ struct FaultSite {
   int site;
 
 #if defined(__CUDACC__) || defined(WEFT_CUDA_EMULATE)
-  __device__ __forceinline__ void report(long long value) const {
+  __device__ __forceinline__ void report(long long value) const { write(value, 0); }
+  __device__ __forceinline__ void report_real(double value) const {
+    write(static_cast<long long>(math::bits(value)), 1);
+  }
+
+ private:
+  __device__ __forceinline__ void write(long long value, int real) const {
 #if defined(__CUDA_ARCH__)
     if (atomicCAS(&word->site, 0, site) != 0) return;
+    word->real = real;
     word->value = value;
     __threadfence_system();
 #elif !defined(__CUDACC__)
     if (word->site != 0) return;
+    word->real = real;
     word->value = value;
     word->site = site;
 #endif
