@@ -155,3 +155,5 @@ T atomicCAS(T* address, std::type_identity_t<T> expected, std::type_identity_t<T
 }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
+
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
