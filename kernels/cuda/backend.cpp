@@ -122,6 +122,7 @@ const detail::DeviceBackend make_table(int devices) {
   b.emulated = true;
 #endif
   b.properties = properties;
+  b.libraries = [] { return std::string(); };
   b.current_device = get_device;
   b.set_device = set_device;
   b.synchronize = [](int device) {
