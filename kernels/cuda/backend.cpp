@@ -122,7 +122,6 @@ const detail::DeviceBackend make_table(int devices) {
   b.emulated = true;
 #endif
   b.properties = properties;
-  b.libraries = [] { return std::string(); };
   b.current_device = get_device;
   b.set_device = set_device;
   b.synchronize = [](int device) {
@@ -180,6 +179,7 @@ const detail::DeviceBackend make_table(int devices) {
     check(cudaEventElapsedTime(&ms, event_of(from), event_of(to)), "Event");
     return static_cast<double>(ms);
   };
+  b.libraries = [] { return std::string(); };
   return b;
 }
 
