@@ -181,6 +181,7 @@ const detail::DeviceBackend make_table(int devices) {
     check(cudaEventElapsedTime(&ms, event_of(from), event_of(to)), "Event");
     return static_cast<double>(ms);
   };
+  b.libraries = [] { return std::string(); };
   return b;
 }
 
