@@ -27,7 +27,7 @@ class Running {
  public:
   Running(const DeviceBackend& backend, const char* op, Device device)
       : backend_(backend), op_before_(running_op), device_before_(backend.current_device()), device_(device.index) {
-    backend.check();
+    backend.begin(op);
     running_op = op;
     if (device_ != device_before_) [[unlikely]]
       backend.set_device(device_);

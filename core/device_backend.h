@@ -19,8 +19,8 @@ struct DeviceBackend {
   int (*current_device)();
   void (*set_device)(int device);
   void (*synchronize)(int device);
-  /// Throws what a kernel reported since the last call. Cheap: reads one word of host memory.
-  void (*check)();
+  /// Before a kernel of `op`: throws what a kernel reported since the last call. Cheap: reads one word of host memory.
+  void (*begin)(const char* op);
   /// Kernels launched and library calls made by this thread so far.
   uint64_t (*launches)();
 
