@@ -138,6 +138,5 @@ std::atomic<bool> tf32{false};
 }
 void set_allow_tf32(bool allow) { tf32.store(allow, std::memory_order_relaxed); }
 bool allow_tf32() { return tf32.load(std::memory_order_relaxed); }
-std::string blas_library() { return is_available() ? detail::cuda_backend()->blas_library() : why_unavailable(); }
 
 }  // namespace weft::cuda

@@ -114,7 +114,5 @@ void record_stream(const Tensor& t, const Stream& stream);
 /// cores; sums stay in f32. Off at first. Of the whole process.
 void set_allow_tf32(bool allow);
 bool allow_tf32();
-/// Name, version and path of the library of matrix products, or what is missing.
-std::string blas_library();
 
 }  // namespace weft::cuda

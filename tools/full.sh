@@ -36,9 +36,43 @@ case $1 in
     weft_make "$weft_build/calls" calls
     python3 "$weft_root/tests/calls/check_calls.py" "$weft_build/calls/bin/calls"
     ;;
+  emulate)
+    # The CUDA backend on the host: its tests, and PyTorch's cases on the emulated device in three orders of threads and
+    # blocks, with two contents of fresh memory. The first order runs all cases, the others those that ship with weft.
+    weft_configure "$weft_build/emulate" tests -DCMAKE_BUILD_TYPE=Release -DWEFT_CUDA=emulate
+    start=$SECONDS
+    weft_make "$weft_build/emulate" weft_program test_cuda
+    echo "built in $((SECONDS - start)) s"
+    "$weft_build/emulate/bin/test_cuda"
+    weft=$weft_build/emulate/bin/weft known=$weft_root/tests/known_differences.txt status=0
+    for order in "1 255" "2 90" "3 255"; do
+      export WEFT_EMULATE_SEED=${order% *} WEFT_EMULATE_POISON=${order#* }
+      "$weft" check "$weft_root/tests/golden" --device cuda --known "$known" || status=1
+    done
+    "$weft" fuzz programs --device cuda --count 200 || status=1
+    cases=${WEFT_CONFORMANCE:-$weft_root/../shared/conformance}
+    [ -f "$cases/manifest.json" ] || exit $status
+    WEFT_EMULATE_SEED=1 "$weft" check "$cases/ops" --list "$cases/first.txt" --device cuda --jobs 2 --known "$known" || status=1
+    for folder in modules optim train; do "$weft" check "$cases/$folder" --device cuda --jobs 2 || status=1; done
+    exit $status
+    ;;
+  cuda)
+    # nvcc compiles and links all of it; without a device the program still starts and says why there is none.
+    command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ] || skip "nvcc is not installed"
+    weft_configure "$weft_build/cuda" tests -DCMAKE_BUILD_TYPE=Release -DWEFT_CUDA=on
+    start=$SECONDS
+    weft_make "$weft_build/cuda" weft_program test_cuda
+    echo "built in $((SECONDS - start)) s"
+    "$weft_build/cuda/bin/weft" info
+    "$weft_build/cuda/bin/test_cuda"
+    strip -o "$weft_build/cuda/stripped" "$weft_build/cuda/bin/weft"
+    bytes=$(stat -c %s "$weft_build/cuda/stripped")
+    echo "the program without symbols has $bytes bytes"
+    [ "$bytes" -le 60000000 ]
+    ;;
   asan)
     export UBSAN_OPTIONS=print_stacktrace=1
-    other_build asan . -DWEFT_SANITIZE=address
+    other_build asan . -DWEFT_SANITIZE=address -DWEFT_CUDA=emulate
     ;;
   tsan)
     other_build tsan . -DWEFT_SANITIZE=thread

@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/allocator.h"
 #include "kernels/cuda/blas.h"
+#include "kernels/cuda/dnn.h"
 #include "kernels/cuda/fault_check.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/pinned.h"
@@ -156,7 +157,6 @@ const detail::DeviceBackend make_table(int devices) {
   };
   b.record_stream = [](void* p, void* stream) { record_stream(p, stream_of(stream)); };
   b.copy = copy;
-  b.blas_library = blas_library;
   b.stream_create = stream_create;
   b.stream_destroy = stream_destroy;
   b.stream_current = [](int device) -> void* { return current_stream(device); };
@@ -195,7 +195,7 @@ const detail::DeviceBackend make_table(int devices) {
     check(cudaEventElapsedTime(&ms, event_of(from), event_of(to)), "Event");
     return static_cast<double>(ms);
   };
-  b.libraries = [] { return std::string(); };
+  b.libraries = [] { return blas_library() + "\n" + dnn_library(); };
   return b;
 }
 
