@@ -195,7 +195,7 @@ const detail::DeviceBackend make_table(int devices) {
     check(cudaEventElapsedTime(&ms, event_of(from), event_of(to)), "Event");
     return static_cast<double>(ms);
   };
-  b.libraries = [] { return blas_library() + "\n" + dnn_library(); };
+  b.libraries = [] { return blas_library() + "\n" + dnn::dnn_library(); };
   return b;
 }
 

@@ -48,7 +48,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
 
 }  // namespace weft::gpu
 
-#else
+#elif defined(WEFT_CUDA_EMULATE)
 
 #define WEFT_SHARED(type, name)                               \
   static thread_local ::weft::gpu::emulate::Plain<type> name; \
