@@ -9,8 +9,6 @@
 #include <type_traits>
 
 #include "kernels/cuda/emulate/streams.h"
-#else
-#error "kernels/cuda is compiled by nvcc, or by a C++ compiler with -DWEFT_CUDA_EMULATE"
 #endif
 
 #include "kernels/cuda/runtime.h"
