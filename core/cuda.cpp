@@ -8,9 +8,7 @@
 namespace weft::cuda {
 namespace {
 
-const detail::DeviceBackend& backend(const char* what) {
-  return detail::need_cuda(Device(DeviceType::cuda, 0), what);
-}
+const detail::DeviceBackend& backend(const char* what) { return detail::need_cuda(Device(DeviceType::cuda, 0), what); }
 int device_or_current(const detail::DeviceBackend& b, int device, const char* what) {
   if (device < 0) return b.current_device();
   WEFT_CHECK(device < b.devices, "{}: device {} of {}", what, device, b.devices);
@@ -38,6 +36,8 @@ DeviceProperties device_properties(int device) {
   p.emulated = b.emulated;
   return p;
 }
+
+std::string libraries() { return backend("libraries").libraries(); }
 
 int current_device() { return is_available() ? detail::cuda_backend()->current_device() : 0; }
 void set_device(int device) {
@@ -69,7 +69,8 @@ Stream Stream::current(int device) {
   Stream s;
   s.device_ = device_or_current(b, device, "Stream");
   void* handle = b.stream_current(s.device_);
-  s.owner_ = current_owner && current_owner.get() == handle ? current_owner : std::shared_ptr<void>(handle, [](void*) {});
+  s.owner_ =
+      current_owner && current_owner.get() == handle ? current_owner : std::shared_ptr<void>(handle, [](void*) {});
   return s;
 }
 void* Stream::handle() const { return owner_.get(); }

@@ -26,6 +26,8 @@ struct DeviceProperties {
   bool emulated = false;                   ///< the host emulation of a build with WEFT_CUDA=emulate
 };
 DeviceProperties device_properties(int device = 0);
+/// Libraries that kernels use, a line each: version, or what is missing and what that costs.
+std::string libraries();
 
 /// Device that "cuda" without a number stands for on this thread, and whose stream is current.
 int current_device();

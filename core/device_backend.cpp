@@ -27,7 +27,7 @@ class Running {
  public:
   Running(const DeviceBackend& backend, const char* op, Device device)
       : backend_(backend), op_before_(running_op), device_before_(backend.current_device()), device_(device.index) {
-    backend.check();
+    backend.begin(op);
     running_op = op;
     if (device_ != device_before_) [[unlikely]]
       backend.set_device(device_);
@@ -46,12 +46,12 @@ class Running {
   int device_before_, device_;
 };
 
-// What the host put off may be read here, and a 0-dim tensor of the host is read at once.
-void settle_inputs(const Tensor* in, int n_in) {
+// Host memory is read and written at once here: what was put off over it comes first.
+void settle_host(const Tensor* tensors, int n) {
   if (!thread_state.deferral) [[likely]]
     return;
-  for (int i = 0; i < n_in; ++i)
-    if (in[i].defined() && in[i].device().is_cpu()) settle(in[i].impl()->storage, false);
+  for (int i = 0; i < n; ++i)
+    if (tensors[i].defined() && tensors[i].device().is_cpu()) settle(tensors[i].impl()->storage, false);
 }
 
 }  // namespace
@@ -69,7 +69,8 @@ const DeviceBackend& need_cuda(Device device, const char* what) {
 void run_on_device(const OpCall& c, Device device) {
   const DeviceBackend& backend = need_cuda(device, c.op.name);
   WEFT_CHECK(c.op.cuda != nullptr, "{}: has no kernel for {}; compute it on the host: .to(\"cpu\")", c.op.name, device);
-  settle_inputs(c.in, c.n_in);
+  settle_host(c.in, c.n_in);
+  settle_host(c.out, c.n_out);
   const Running running(backend, c.op.name, device);
   c.op.cuda(c);
 }
@@ -78,7 +79,7 @@ void run_on_device(const PointwiseCall& c, Device device) {
   const DeviceBackend& backend = need_cuda(device, c.op.name);
   WEFT_CHECK(c.loops.cuda != nullptr, "{}: has no kernel for {}; compute it on the host: .to(\"cpu\")", c.op.name,
              device);
-  settle_inputs(c.in, c.n_in);
+  settle_host(c.in, c.n_in);
   const Running running(backend, c.op.name, device);
   c.loops.cuda(c.compute, c.truth, c.out, c.in, c.n_in, c.params);
 }

@@ -3,8 +3,8 @@
 #include <string>
 
 #include "core/cuda.h"
-#include "core/dispatch.h"
 #include "core/deferral.h"
+#include "core/dispatch.h"
 
 // How core reaches a device: one table, filled by kernels/cuda where a build has it.
 namespace weft::detail {
@@ -13,12 +13,14 @@ struct DeviceBackend {
   int devices;
   bool emulated;
   void (*properties)(int device, cuda::DeviceProperties& out);
+  /// A line per library of kernels (cuBLASLt, cuDNN): its version, or why it is not used.
+  std::string (*libraries)();
 
   int (*current_device)();
   void (*set_device)(int device);
   void (*synchronize)(int device);
-  /// Throws what a kernel reported since the last call. Cheap: reads one word of host memory.
-  void (*check)();
+  /// Before a kernel of `op`: throws what a kernel reported since the last call. Cheap: reads one word of host memory.
+  void (*begin)(const char* op);
   /// Kernels launched and library calls made by this thread so far.
   uint64_t (*launches)();
 

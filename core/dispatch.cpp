@@ -91,21 +91,26 @@ void dispatch_inplace_op(const OpRecord& op, Tensor& self, const Tensor* in, int
   if (node) rebase_history(self, node);
 }
 
-Tensor dispatch_view_op(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,
-                        const void* attrs, size_t attrs_bytes) {
-  Tensor out = alias(self, sizes, strides, offset);
+// Makes `out`, an alias, a view of self; true: gradients are recorded.
+bool make_view(Tensor& out, const Tensor& self) {
   TensorImpl* s = self.impl();
   TensorImpl* base = s->base ? s->base : s;
   out.impl()->inference = s->inference;
   out.impl()->view_kind = s->view_kind;
   if (!thread_state.grad_mode) {
     if (base->requires_grad || s->requires_grad) out.impl()->view_kind = ViewKind::no_grad;
-    return out;
+    return false;
   }
   base->retain();
   out.impl()->base = base;
   out.impl()->view_version = s->storage->version.load(std::memory_order_relaxed);
-  if (is_floating(s->dtype) && needs_grad(&self, 1)) {
+  return true;
+}
+
+Tensor dispatch_view_op(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,
+                        const void* attrs, size_t attrs_bytes) {
+  Tensor out = alias(self, sizes, strides, offset);
+  if (make_view(out, self) && is_floating(self.dtype()) && needs_grad(&self, 1)) {
     Node* node = make_node(op, &self, 1, &out, 1, attrs, attrs_bytes);
     adopt_history(out, node, 0);
   }
@@ -145,6 +150,19 @@ void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_
   if (profiling()) [[unlikely]]
     return profiled_inplace(op, self, in, n_in, attrs, attrs_bytes);
   dispatch_inplace_op(op, self, in, n_in, attrs, attrs_bytes);
+}
+
+void dispatch_views(const OpRecord& op, const Tensor& self, Tensor* parts, int n, const void* attrs,
+                    size_t attrs_bytes) {
+  const ProfileScope scope({.kind = ProfileKind::view, .name = op.name, .in = &self, .n_in = 1});
+  for (int i = 0; i < n; ++i)
+    if (make_view(parts[i], self)) parts[i].impl()->view_kind = ViewKind::one_of_many;
+  if (n == 0 || !is_floating(self.dtype()) || !needs_grad(&self, 1)) return;
+  constexpr int kMost = 1 << 15;  // a node counts its outputs in 16 bits
+  WEFT_CHECK(n <= kMost, "{}: {} parts of {} with a gradient; at most {}", op.name, n, self, kMost);
+  Node* node = make_node(op, &self, 1, parts, n, attrs, attrs_bytes);
+  for (int i = 1; i < n; ++i) set_history(parts[i], node, static_cast<uint32_t>(i));
+  adopt_history(parts[0], node, 0);
 }
 
 Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,

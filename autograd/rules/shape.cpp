@@ -4,19 +4,17 @@
 
 namespace weft::rules {
 
-// Every input takes its part of the gradient; input 0 holds the lengths.
+// Every input takes its part of the gradient.
 void cat(Node& n, const Tensor* g, Tensor* gin) {
   if (!g[0].defined()) return;
-  const int dim = n.attrs<CatOp::Attrs>().dim;
-  Tensor lengths = n.input(0).to(Device());
-  const int64_t* length = detail::host_data<int64_t>(lengths);
+  const auto& a = n.attrs<CatOp::Attrs>();
   int64_t at = 0;
-  for (int i = 1; i < n.n_edges; ++i) {
+  for (int i = 0; i < n.n_edges; ++i) {
     if (n.needs(i)) {
-      gin[i] = g[0].narrow(dim, at, length[i - 1]);
+      gin[i] = g[0].narrow(a.dim, at, a.lengths()[i]);
       if (n.edges[i].node->outputs[n.edges[i].nr].sizes.size() != gin[i].dim()) gin[i] = gin[i].reshape({0});
     }
-    at += length[i - 1];
+    at += a.lengths()[i];
   }
 }
 void flip(Node& n, const Tensor* g, Tensor* gin) {

@@ -1,6 +1,9 @@
 #include "core/ops/view.h"
 
+#include <algorithm>
+
 #include "autograd/node.h"
+#include "core/ops/shape.h"
 
 // Gradients of views: the gradient put back to where the elements came from, zero elsewhere.
 namespace weft::rules {
@@ -26,6 +29,16 @@ void slice(Node& n, const Tensor* g, Tensor* gin) {
   part.copy_(g[0]);
   gin[0] = whole;
 }
+// The parts' gradients one behind the other; a part that was not used has zeros.
+void split(Node& n, const Tensor* g, Tensor* gin) {
+  const auto& a = n.attrs<SplitOp::Attrs>();
+  const Tensor* some = std::find_if(g, g + n.n_outputs, [](const Tensor& t) { return t.defined(); });
+  if (some == g + n.n_outputs) return;
+  std::vector<Tensor> parts(g, g + n.n_outputs);
+  for (size_t i = 0; i < parts.size(); ++i)
+    if (!parts[i].defined()) parts[i] = zeros(n.outputs[i].sizes, {.dtype = some->dtype(), .device = some->device()});
+  gin[0] = a.drop ? stack(parts, a.dim) : cat(parts, a.dim);
+}
 void diagonal(Node& n, const Tensor* g, Tensor* gin) {
   if (!g[0].defined()) return;
   const auto& a = n.attrs<DiagonalOp::Attrs>();
@@ -36,12 +49,12 @@ void diagonal(Node& n, const Tensor* g, Tensor* gin) {
 
 namespace {
 // For each element of a geometry its place in memory.
-Tensor places(const Dims& sizes, const Dims& strides, int64_t offset) {
-  Tensor at = full(sizes, offset, {.dtype = DType::i64});
+Tensor places(const Dims& sizes, const Dims& strides, int64_t offset, Device device) {
+  Tensor at = full(sizes, offset, {.dtype = DType::i64, .device = device});
   for (int d = 0; d < sizes.size(); ++d) {
     Dims shape = Dims::filled(sizes.size(), 1);
     shape[d] = sizes[d];
-    at = at.add(arange(sizes[d]).mul(strides[d]).view(shape));
+    at = at.add(arange(0, sizes[d], 1, {.device = device}).mul(strides[d]).view(shape));
   }
   return at.reshape({-1});
 }
@@ -60,11 +73,11 @@ void as_strided(Node& n, const Tensor* g, Tensor* gin) {
   reach(a.sizes, a.strides, a.offset);
   reach(a.input_sizes, a.input_strides, a.input_offset);
   Tensor memory = zeros({high - low + 1}, {.dtype = g[0].dtype(), .device = g[0].device()});
-  memory = memory.index_add(0, places(a.sizes, a.strides, a.offset - low), g[0].reshape({-1}));
-  Tensor from = places(a.input_sizes, a.input_strides, a.input_offset - low);
+  memory = memory.index_add(0, places(a.sizes, a.strides, a.offset - low, g[0].device()), g[0].reshape({-1}));
+  Tensor from = places(a.input_sizes, a.input_strides, a.input_offset - low, g[0].device());
   if (detail::overlaps_itself(a.input_sizes, a.input_strides)) {
-    Tensor count = zeros({high - low + 1}, {.dtype = g[0].dtype()})
-                       .index_add(0, from, ones(from.sizes(), {.dtype = g[0].dtype()}));
+    const TensorOptions like{.dtype = g[0].dtype(), .device = g[0].device()};
+    Tensor count = zeros({high - low + 1}, like).index_add(0, from, ones(from.sizes(), like));
     memory = memory.div(count.clamp_min(1));
   }
   gin[0] = memory.index_select(0, from).view(a.input_sizes);

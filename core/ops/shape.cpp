@@ -10,7 +10,7 @@
 
 namespace weft {
 
-const OpRecord CatOp::record{.name = "cat", .save_inputs = 1, .cpu = cpu::cat, .rule = rules::cat};
+const OpRecord CatOp::record{.name = "cat", .cpu = cpu::cat, .rule = rules::cat};
 const OpRecord FlipOp::record{.name = "flip", .cpu = cpu::flip, .rule = rules::flip};
 const OpRecord TriangleOp::record{.name = "triangle", .cpu = cpu::triangle, .rule = rules::triangle};
 
@@ -30,10 +30,9 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t given_dim) {
   const int dim = wrap_dim(given_dim, first->dim(), "cat");
   Dims sizes = first->sizes();
   sizes[dim] = 0;
-  // Input 0 tells the gradient the sizes along dim.
-  Tensor lengths = detail::allocate({static_cast<int64_t>(tensors.size())}, DType::i64, Device());
-  std::vector<Tensor> in{lengths};
-  in.reserve(tensors.size() + 1);
+  static_assert(sizeof(CatOp::Attrs) == sizeof(int64_t));
+  std::vector<int64_t> attrs(tensors.size() + 1);
+  new (attrs.data()) CatOp::Attrs{dim};
   for (size_t i = 0; i < tensors.size(); ++i) {
     const Tensor& t = tensors[i];
     int64_t length = 0;
@@ -44,15 +43,13 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t given_dim) {
                    *first, t, d, dim);
       length = t.sizes()[dim];
     }
-    detail::host_data<int64_t>(lengths)[i] = length;
+    attrs[i + 1] = length;
     sizes[dim] += length;
-    in.push_back(t);
   }
   checked_numel(sizes, "cat");
   Tensor out = detail::allocate(sizes, dtype, first->device());
-  if (first->device().is_cuda()) in[0] = lengths.to(first->device());
-  const CatOp::Attrs attrs{dim};
-  detail::dispatch(CatOp::record, in.data(), static_cast<int>(in.size()), &out, 1, &attrs, sizeof attrs);
+  detail::dispatch(CatOp::record, tensors.data(), static_cast<int>(tensors.size()), &out, 1, attrs.data(),
+                   attrs.size() * sizeof(int64_t));
   return out;
 }
 

@@ -42,8 +42,9 @@ Tensor one_hot(const Tensor& x, int64_t classes = -1);
 
 // ---- records
 struct CatOp {
-  struct Attrs {
+  struct alignas(int64_t) Attrs {  ///< followed by the length of each input along dim (0: it is skipped)
     int dim;
+    const int64_t* lengths() const { return reinterpret_cast<const int64_t*>(this + 1); }
   };
   static const OpRecord record;
 };

@@ -11,6 +11,7 @@ const OpRecord ViewOp::record{.name = "view", .rule = rules::view};
 const OpRecord ExpandOp::record{.name = "expand", .rule = rules::expand};
 const OpRecord PermuteOp::record{.name = "permute", .rule = rules::permute};
 const OpRecord SliceOp::record{.name = "slice", .rule = rules::slice};
+const OpRecord SplitOp::record{.name = "split", .rule = rules::split};
 const OpRecord DiagonalOp::record{.name = "diagonal", .rule = rules::diagonal};
 const OpRecord AsStridedOp::record{.name = "as_strided", .rule = rules::as_strided};
 const OpRecord UnfoldOp::record{.name = "unfold", .rule = rules::unfold};
@@ -301,10 +302,24 @@ Tensor Tensor::unfold(int64_t d, int64_t size, int64_t step) const {
 }
 
 namespace {
-// Views that one call returned together: PyTorch lets none of them be changed in place once it has a history.
-std::vector<Tensor> together(std::vector<Tensor> parts) {
-  if (is_grad_enabled())
-    for (Tensor& t : parts) t.impl()->view_kind = ViewKind::one_of_many;
+// Views of the parts of dimension `at`, which add up to all of it. They have one history together; PyTorch lets none of
+// them be changed in place once there is one.
+std::vector<Tensor> take_apart(const Tensor& x, int at, const std::vector<int64_t>& lengths, bool drop = false) {
+  std::vector<Tensor> parts;
+  parts.reserve(lengths.size());
+  Dims to = x.sizes(), strides = x.strides();
+  if (drop) {
+    to.erase(at);
+    strides.erase(at);
+  }
+  int64_t start = 0;
+  for (int64_t length : lengths) {
+    if (!drop) to[at] = length;
+    parts.push_back(detail::alias(x, to, strides, x.storage_offset() + start * x.strides()[at]));
+    start += length;
+  }
+  const SplitOp::Attrs attrs{at, drop};
+  detail::dispatch_views(SplitOp::record, x, parts.data(), static_cast<int>(parts.size()), &attrs, sizeof attrs);
   return parts;
 }
 }  // namespace
@@ -315,10 +330,10 @@ std::vector<Tensor> Tensor::split(int64_t size, int64_t d) const {
   int at = wrap_dim(d, dim(), "split");
   int64_t n = sizes()[at];
   WEFT_CHECK(size > 0 || n == 0, "split: size 0 for a dimension of {}", n);
-  std::vector<Tensor> parts;
-  if (n == 0) parts.push_back(slice(at));
-  for (int64_t i = 0; i < n; i += size) parts.push_back(slice(at, i, std::min(n, i + size)));
-  return together(std::move(parts));
+  std::vector<int64_t> lengths;
+  if (n == 0) lengths.push_back(0);
+  for (int64_t i = 0; i < n; i += size) lengths.push_back(std::min(n - i, size));
+  return take_apart(*this, at, lengths);
 }
 std::vector<Tensor> Tensor::split(const std::vector<int64_t>& lengths, int64_t d) const {
   WEFT_CHECK(dim() > 0, "split: a 0-dim tensor cannot be split");
@@ -329,28 +344,20 @@ std::vector<Tensor> Tensor::split(const std::vector<int64_t>& lengths, int64_t d
     sum += l;
   }
   WEFT_CHECK(sum == sizes()[at], "split: lengths add up to {}, dim {} of {} has {}", sum, at, *this, sizes()[at]);
-  std::vector<Tensor> parts;
-  int64_t i = 0;
-  for (int64_t l : lengths) {
-    parts.push_back(slice(at, i, i + l));
-    i += l;
-  }
-  return together(std::move(parts));
+  return take_apart(*this, at, lengths);
 }
 std::vector<Tensor> Tensor::chunk(int64_t chunks, int64_t d) const {
   WEFT_CHECK(dim() > 0, "chunk: a 0-dim tensor cannot be split");
   WEFT_CHECK(chunks > 0, "chunk: needs at least one chunk, got {}", chunks);
   int at = wrap_dim(d, dim(), "chunk");
   int64_t n = sizes()[at], size = (n + chunks - 1) / chunks;
-  if (size == 0) return together(std::vector<Tensor>(static_cast<size_t>(chunks), slice(at)));
+  if (size == 0) return take_apart(*this, at, std::vector<int64_t>(static_cast<size_t>(chunks), 0));
   return split(size, at);
 }
 std::vector<Tensor> Tensor::unbind(int64_t d) const {
   WEFT_CHECK(dim() > 0, "unbind: a 0-dim tensor has no dimension to take apart");
   int at = wrap_dim(d, dim(), "unbind");
-  std::vector<Tensor> parts;
-  for (int64_t i = 0; i < sizes()[at]; ++i) parts.push_back(select(at, i));
-  return together(std::move(parts));
+  return take_apart(*this, at, std::vector<int64_t>(static_cast<size_t>(sizes()[at]), 1), true);
 }
 
 Tensor reshape(const Tensor& x, const Dims& sizes) { return x.reshape(sizes); }

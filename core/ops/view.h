@@ -52,6 +52,13 @@ struct SliceOp {  ///< select, slice, narrow: elements start + i * step of one d
     bool drop;  ///< select: the dimension is gone
   };
 };
+struct SplitOp {  ///< split, chunk, unbind: all of a dimension, part by part, as views with one history
+  static const OpRecord record;
+  struct Attrs {
+    int dim;
+    bool drop;  ///< unbind: the dimension is gone
+  };
+};
 struct DiagonalOp {
   static const OpRecord record;
   struct Attrs {
@@ -83,6 +90,7 @@ void view(Node& n, const Tensor* g, Tensor* gin);
 void expand(Node& n, const Tensor* g, Tensor* gin);
 void permute(Node& n, const Tensor* g, Tensor* gin);
 void slice(Node& n, const Tensor* g, Tensor* gin);
+void split(Node& n, const Tensor* g, Tensor* gin);
 void diagonal(Node& n, const Tensor* g, Tensor* gin);
 void as_strided(Node& n, const Tensor* g, Tensor* gin);
 void unfold(Node& n, const Tensor* g, Tensor* gin);

@@ -13,16 +13,14 @@ void copy_into(Tensor to, const Tensor& from) { copy({CopyOp::record, &from, 1, 
 }  // namespace
 
 void cat(const OpCall& c) {
-  const int dim = c.as<CatOp::Attrs>().dim;
+  const auto& a = c.as<CatOp::Attrs>();
   const Tensor& out = c.out[0];
-  const int64_t* lengths = c.in[0].data<int64_t>();
   Dims sizes = out.sizes();
   int64_t at = out.storage_offset();
-  for (int i = 1; i < c.n_in; ++i) {
-    sizes[dim] = lengths[i - 1];
-    if (lengths[i - 1] > 0 && c.in[i].numel() > 0)
-      copy_into(weft::detail::alias(out, sizes, out.strides(), at), c.in[i]);
-    at += lengths[i - 1] * out.strides()[dim];
+  for (int i = 0; i < c.n_in; ++i) {
+    const int64_t length = sizes[a.dim] = a.lengths()[i];
+    if (length > 0 && c.in[i].numel() > 0) copy_into(weft::detail::alias(out, sizes, out.strides(), at), c.in[i]);
+    at += length * out.strides()[a.dim];
   }
 }
 

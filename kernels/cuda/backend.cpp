@@ -3,11 +3,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <unordered_map>
+#include <vector>
 
 #include "kernels/cuda/allocator.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/fault_check.h"
 #include "kernels/cuda/kernels.h"
+#include "kernels/cuda/pinned.h"
 #include "kernels/cuda/runtime.h"
 
 namespace weft::gpu {
@@ -22,47 +25,33 @@ struct Streams {
 };
 constinit thread_local Streams streams{};
 
-int get_device() {
-  if (!streams.known) {
-    check(cudaGetDevice(&streams.device), "current device");
-    streams.known = true;
+// From now on, `waits` does what comes after it only when `first` has done what it holds now.
+void order(cudaStream_t first, int first_device, cudaStream_t waits, int waits_device) {
+  cudaEvent_t event = nullptr;
+  {
+    const OnDevice on(first_device);
+    check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "copy");
+    check(cudaEventRecord(event, first), "copy");
   }
-  return streams.device;
+  const OnDevice on(waits_device);
+  check(cudaStreamWaitEvent(waits, event, 0), "copy");
+  check(cudaEventDestroy(event), "copy");
 }
-void set_device(int device) {
-  check(cudaSetDevice(device), "set_device");
-  streams.device = device;
-  streams.known = true;
-}
-
-/// A device is current while it lives.
-struct On {
-  int before = get_device();
-  explicit On(int device) {
-    if (device != before) set_device(device);
-  }
-  ~On() {
-    if (streams.device != before) set_device(before);
-  }
-};
 
 void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes, bool wait) {
   if (bytes == 0) return;
-  const On on(to_device.is_cuda() ? to_device.index : from_device.index);
+  const OnDevice on(to_device.is_cuda() ? to_device.index : from_device.index);
   const cudaStream_t stream = current_stream();
   if (to_device.is_cuda() && from_device.is_cuda() && to_device.index != from_device.index) {
-    // What the other device's stream still computes must be there first.
-    cudaEvent_t ready = nullptr;
-    {
-      const On there(from_device.index);
-      check(cudaEventCreateWithFlags(&ready, cudaEventDisableTiming), "copy");
-      check(cudaEventRecord(ready, current_stream()), "copy");
-    }
-    check(cudaStreamWaitEvent(stream, ready, 0), "copy");
-    check(cudaEventDestroy(ready), "copy");
+    // What the other device's stream still computes must be there first, and stay there until it is read.
+    const cudaStream_t other = current_stream(from_device.index);
+    order(other, from_device.index, stream, to_device.index);
     check(cudaMemcpyPeerAsync(to, to_device.index, from, from_device.index, bytes, stream), "copy");
+    order(stream, to_device.index, other, from_device.index);
   } else {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream), "copy");
+    if (!wait && to_device.is_cpu()) use_pinned(to, stream);
+    if (!wait && from_device.is_cpu()) use_pinned(from, stream);
   }
   if (wait) {
     check(cudaStreamSynchronize(stream), "copy");
@@ -80,7 +69,7 @@ void properties(int device, cuda::DeviceProperties& out) {
   out.minor = fact(cudaDevAttrComputeCapabilityMinor);
   out.multiprocessors = fact(cudaDevAttrMultiProcessorCount);
   out.l2_cache = fact(cudaDevAttrL2CacheSize);
-  const On on(device);
+  const OnDevice on(device);
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "device_properties");
   out.total_memory = static_cast<int64_t>(total);
@@ -96,24 +85,43 @@ void properties(int device, cuda::DeviceProperties& out) {
 cudaStream_t stream_of(void* p) { return static_cast<cudaStream_t>(p); }
 cudaEvent_t event_of(void* p) { return static_cast<cudaEvent_t>(p); }
 
+// Streams are used again and never destroyed: allocators keep memory by stream.
+struct SpareStreams {
+  std::mutex mutex;
+  std::vector<cudaStream_t> streams[kMaxDevices][2];  // of low and of high priority
+  std::unordered_map<cudaStream_t, bool> high;
+};
+SpareStreams& spare_streams() {
+  static SpareStreams* s = new SpareStreams;
+  return *s;
+}
 void* stream_create(int device, bool high_priority) {
-  const On on(device);
+  const OnDevice on(device);
+  SpareStreams& spare = spare_streams();
+  std::lock_guard lock(spare.mutex);
+  auto& free = spare.streams[device][high_priority];
+  if (!free.empty()) {
+    const cudaStream_t s = free.back();
+    free.pop_back();
+    return s;
+  }
   int least = 0, greatest = 0;
   check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "Stream");
   cudaStream_t s = nullptr;
   check(cudaStreamCreateWithPriority(&s, cudaStreamNonBlocking, high_priority ? greatest : least), "Stream");
+  spare.high[s] = high_priority;
   return s;
+}
+void stream_destroy(void* stream, int device) noexcept {
+  SpareStreams& spare = spare_streams();
+  std::lock_guard lock(spare.mutex);
+  const cudaStream_t s = stream_of(stream);
+  spare.streams[device][spare.high[s]].push_back(s);
 }
 bool ready(cudaError_t status, const char* what) {
   if (status == cudaErrorNotReady) return false;
   check(status, what);
   return true;
-}
-
-void* pinned(size_t bytes) {
-  void* p = nullptr;
-  check(cudaHostAlloc(&p, bytes ? bytes : 1, cudaHostAllocDefault), "pin_memory");
-  return p;
 }
 
 const detail::DeviceBackend make_table(int devices) {
@@ -123,52 +131,58 @@ const detail::DeviceBackend make_table(int devices) {
   b.emulated = true;
 #endif
   b.properties = properties;
-  b.current_device = get_device;
-  b.set_device = set_device;
+  b.current_device = current_device;
+  b.set_device = set_current_device;
   b.synchronize = [](int device) {
-    const On on(device);
+    const OnDevice on(device);
     check(cudaDeviceSynchronize(), "synchronize");
     check_faults();
   };
-  b.check = check_faults;
+  b.begin = [](const char* op) {
+    check_faults();
+    name_blocks(op);
+  };
   b.launches = [] { return launches; };
   b.allocate = allocate;
   b.free = release;
-  b.allocate_pinned = pinned;
-  b.free_pinned = [](void* p, size_t) noexcept { cudaFreeHost(p); };
+  b.allocate_pinned = allocate_pinned;
+  b.free_pinned = [](void* p, size_t) noexcept { release_pinned(p); };
   b.is_pinned = is_pinned;
   b.memory_stats = allocator_stats;
   b.reset_peak = reset_peak;
-  b.empty_cache = empty_cache;
+  b.empty_cache = [] {
+    empty_cache();
+    empty_pinned();
+  };
   b.record_stream = [](void* p, void* stream) { record_stream(p, stream_of(stream)); };
   b.copy = copy;
   b.blas_library = blas_library;
   b.stream_create = stream_create;
-  b.stream_destroy = [](void* s, int) noexcept { cudaStreamDestroy(stream_of(s)); };
+  b.stream_destroy = stream_destroy;
   b.stream_current = [](int device) -> void* { return current_stream(device); };
   b.stream_set = [](void* s, int device) { set_current_stream(stream_of(s), device); };
   b.stream_synchronize = [](void* s, int device) {
-    const On on(device);
+    const OnDevice on(device);
     check(cudaStreamSynchronize(stream_of(s)), "synchronize");
     check_faults();
   };
   b.stream_query = [](void* s, int device) {
-    const On on(device);
+    const OnDevice on(device);
     return ready(cudaStreamQuery(stream_of(s)), "query");
   };
   b.event_create = [](int device, bool timing) -> void* {
-    const On on(device);
+    const OnDevice on(device);
     cudaEvent_t e = nullptr;
     check(cudaEventCreateWithFlags(&e, timing ? 0 : cudaEventDisableTiming), "Event");
     return e;
   };
   b.event_destroy = [](void* e) noexcept { cudaEventDestroy(event_of(e)); };
   b.event_record = [](void* e, void* s, int device) {
-    const On on(device);
+    const OnDevice on(device);
     check(cudaEventRecord(event_of(e), stream_of(s)), "Event");
   };
   b.event_wait = [](void* e, void* s, int device) {
-    const On on(device);
+    const OnDevice on(device);
     check(cudaStreamWaitEvent(stream_of(s), event_of(e), 0), "Event");
   };
   b.event_synchronize = [](void* e) {
@@ -181,6 +195,7 @@ const detail::DeviceBackend make_table(int devices) {
     check(cudaEventElapsedTime(&ms, event_of(from), event_of(to)), "Event");
     return static_cast<double>(ms);
   };
+  b.libraries = [] { return std::string(); };
   return b;
 }
 
@@ -194,14 +209,32 @@ const detail::DeviceBackend make_table(int devices) {
                     op, cudaGetErrorString(status));
 }
 
-cudaStream_t current_stream() { return streams.current[get_device()]; }
+int current_device() {
+  if (!streams.known) [[unlikely]] {
+    check(cudaGetDevice(&streams.device), "current device");
+    streams.known = true;
+  }
+  return streams.device;
+}
+void set_current_device(int device) {
+  check(cudaSetDevice(device), "set_device");
+  streams.device = device;
+  streams.known = true;
+}
+OnDevice::~OnDevice() {
+  if (streams.device == before_) return;
+  cudaSetDevice(before_);  // it was current before
+  streams.device = before_;
+}
+
+cudaStream_t current_stream() { return streams.current[current_device()]; }
 cudaStream_t current_stream(int device) { return streams.current[device]; }
 void set_current_stream(cudaStream_t stream, int device) { streams.current[device] = stream; }
 
 const DeviceFacts& device_facts() {
   static DeviceFacts facts[kMaxDevices];
   static std::once_flag once[kMaxDevices];
-  const int device = get_device();
+  const int device = current_device();
   std::call_once(once[device], [&] {
     auto fact = [&](cudaDeviceAttr which) {
       int v = 0;
@@ -216,15 +249,6 @@ const DeviceFacts& device_facts() {
 }
 
 constinit thread_local uint64_t launches = 0;
-
-bool is_pinned(const void* p) {
-  cudaPointerAttributes a;
-  if (cudaPointerGetAttributes(&a, p) != cudaSuccess) {
-    cudaGetLastError();
-    return false;
-  }
-  return a.type == cudaMemoryTypeHost;
-}
 
 bool blocking() {
   static const bool on = [] {

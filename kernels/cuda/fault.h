@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/ops/math.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/runtime.h"
 
 // Values that a kernel may not accept (an index out of range, a class that does not exist). A kernel cannot throw: it
 // writes the first such value to a word in host memory and goes on with a harmless one. The host throws, with the CPU's
@@ -20,6 +20,7 @@ struct FaultSite {
   FaultWord* word;
   int site;
 
+#if defined(__CUDACC__) || defined(WEFT_CUDA_EMULATE)
   __device__ __forceinline__ void report(long long value) const { write(value, 0); }
   __device__ __forceinline__ void report_real(double value) const {
     write(static_cast<long long>(math::bits(value)), 1);
@@ -39,6 +40,7 @@ struct FaultSite {
     word->site = site;
 #endif
   }
+#endif
 };
 
 /// What the error of a launch will say: `text` with its {} filled by who, the reported value, a, b in this order. The

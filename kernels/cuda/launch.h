@@ -4,7 +4,12 @@
 
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
-#elif !defined(WEFT_CUDA_EMULATE)
+#elif defined(WEFT_CUDA_EMULATE)
+#include <tuple>
+#include <type_traits>
+
+#include "kernels/cuda/emulate/streams.h"
+#else
 #error "kernels/cuda is compiled by nvcc, or by a C++ compiler with -DWEFT_CUDA_EMULATE"
 #endif
 
@@ -45,7 +50,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
 
 #else
 
-#define WEFT_SHARED(type, name)                                \
+#define WEFT_SHARED(type, name)                               \
   static thread_local ::weft::gpu::emulate::Plain<type> name; \
   ::weft::gpu::emulate::enter_shared(&name, sizeof(name))
 #define WEFT_DYNAMIC_SHARED(type, name) type* name = static_cast<type*>(::weft::gpu::emulate::dynamic_shared())
@@ -53,11 +58,19 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
 namespace weft::gpu {
 
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, cudaStream_t,
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
             const Arguments&... arguments) {
+  static_assert((std::is_trivially_copyable_v<Parameters> && ...), "kernel parameters are bytes");
   check_launch({grid.x, grid.y, grid.z, block.x, block.y, block.z, shared});
+  WEFT_ASSERT(emulate::device_of_stream(stream) == emulate::current_device(), "launch: the stream is of another device");
   ++launches;
-  emulate::run(grid, block, shared, [&] { kernel(Parameters(arguments)...); });
+  emulate::report_errors();
+  emulate::put(stream, [=, parameters = std::tuple<Parameters...>(Parameters(arguments)...)] {
+    emulate::run(grid, block, shared, [&] { std::apply(kernel, parameters); });
+  });
+  if (blocking()) [[unlikely]]
+    emulate::finish(stream);
+  if (blocking() || !emulate::settings().lazy) emulate::report_errors();
 }
 
 }  // namespace weft::gpu

@@ -1,13 +1,13 @@
 #include "core/ops/require.h"
 
-#include "kernels/cuda/elements.cuh"
 #include "kernels/cuda/fault.h"
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/kernels.h"
 
 namespace weft::gpu {
 namespace {
 
-__global__ void require_true(const uint8_t* truth, long long number, FaultSite fault) {
+__global__ void report_false(const uint8_t* truth, long long number, FaultSite fault) {
   if (*truth == 0) fault.report(number);
 }
 
@@ -15,8 +15,8 @@ __global__ void require_true(const uint8_t* truth, long long number, FaultSite f
 
 void require(const OpCall& c) {
   const auto& a = c.as<RequireOp::Attrs>();
-  launch(require_true, 1, 1, 0, current_stream(), static_cast<const uint8_t*>(c.in[0].impl()->data),
-         static_cast<long long>(a.number), fault_site(a.fault, a.text, a.who));
+  launch(report_false, 1, 1, 0, current_stream(), static_cast<const uint8_t*>(c.in[0].impl()->data), a.number,
+         fault_site(a.fault, a.text, a.who));
 }
 
 }  // namespace weft::gpu

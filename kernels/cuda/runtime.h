@@ -21,6 +21,23 @@ inline void check(cudaError_t status, const char* what) {
     fail_status(status, what);
 }
 
+/// The device of this thread; the driver is asked once and told of changes.
+int current_device();
+void set_current_device(int device);
+/// A device is current while it lives.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) : before_(current_device()) {
+    if (device != before_) set_current_device(device);
+  }
+  ~OnDevice();
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  int before_;
+};
+
 /// The stream that this thread's work goes to, of the current device.
 cudaStream_t current_stream();
 /// Of any device.

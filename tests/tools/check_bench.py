@@ -19,6 +19,15 @@ CASES = [
     {"op": "softmax", "shapes": [[8, 64]], "grad": True},
     {"op": "view", "shapes": [[4]], "overhead": True},
 ]
+
+
+def cuda():
+    """What `weft info` says of CUDA, where there is a device; else nothing."""
+    done = subprocess.run([PROGRAM, "info", "--json"], capture_output=True, text=True, timeout=60)
+    found = json.loads(done.stdout)["cuda"]
+    return found if found["available"] else None
+
+
 NAMES = ["matmul/16x16,16x16/bf16", "softmax/8x64/f32", "softmax/8x64/f32/grad"]
 
 
@@ -78,7 +87,51 @@ class Bench(unittest.TestCase):
             self.assertGreater(row[field], 0, field)
         self.assertIn("no op named nothing", self.bench("op", "nothing", "--shapes", "4", code=1))
         self.assertIn("is no shape", self.bench("op", "exp", "--shapes", "4y4", code=1))
+        self.assertIn("toaster", self.bench("op", "exp", "--shapes", "4", "--device", "toaster", code=2))
         self.assertIn("is no argument", self.bench("op", "softmax", "--shapes", "4", "--arg", "dim", code=1))
+
+    def test_no_device(self):
+        """Without a device, or with one number too high: one clear line, and nothing is measured."""
+        device = "cuda:9" if cuda() else "cuda"
+        for args in (["train", "--workload", "mlp", "--workloads", self.path("workloads.json")], ["infer", "--workload", "mlp", "--workloads", self.path("workloads.json")],
+                     ["kernels"], ["op", "exp", "--shapes", "4"], ["device"]):
+            with self.subTest(args=args):
+                text = self.bench(*args, "--device", device, code=2)
+                self.assertRegex(text, f"^weft: .*no device {device}: [^\n]+\n$")
+        self.assertRegex(self.bench("device", "--device", "cpu", code=1), "^weft: bench device: needs a CUDA device, not cpu\n$")
+        done = subprocess.run([PROGRAM, "fuzz", "programs", "--count", "1", "--device", device], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(f"no device {device}", done.stderr)
+
+    def test_device(self):
+        if not cuda():
+            self.skipTest("no CUDA device")
+        if cuda()["build"] != "emulate":
+            self.skipTest("tools/gpu_check measures GPUs")
+        rows = [json.loads(line) for line in self.bench("device", "--small").splitlines() if line.startswith("{")]
+        names = [row["name"] for row in rows]
+        self.assertEqual(len(names), len(set(names)))
+        for name in ("copy/f32", "add/bf16", "softmax_backward/f32", "matmul_64/bf16", "attention_causal_backward/bf16", "launch_add/f32", "gpt2_124m_train/bf16"):
+            self.assertIn(name, names)
+        for row in rows:
+            self.assertNotIn("error", row)
+            self.assertGreater(row["us"], 0)
+        row = json.loads(self.bench("train", "--workload", "mlp", "--workloads", self.path("workloads.json"), "--device", "cuda", "--steps", "3"))
+        self.assertEqual(row["device"], "cuda")
+        self.assertGreater(row["peak_mb"] + 1, 0)
+        self.assertTrue(abs(row["loss"]) < 4)
+
+    def test_info(self):
+        done = subprocess.run([PROGRAM, "info", "--json"], capture_output=True, text=True, timeout=60)
+        found = json.loads(done.stdout)["cuda"]
+        self.assertIn(found["build"], ("off", "on", "emulate"))
+        if found["available"]:
+            for device in found["devices"]:
+                self.assertRegex(device["capability"], r"^\d+\.\d+$")
+                self.assertTrue(device["name"] and device["memory"] > 0)
+                self.assertTrue(device["bf16"] or device["bf16_reason"])
+        else:
+            self.assertTrue(found["reason"])
 
     def test_roofline(self):
         table = self.bench("roofline", "--cases", self.path("cases.json"), "--json", self.path("r.json"), "--html", self.path("r.html"))
@@ -158,6 +211,29 @@ class AgainstTorch(unittest.TestCase):
         self.assertIn("setup.sh", self.run_it().stderr)
         os.remove(os.path.join(self.folder.name, "kernels.json"))
         self.assertIn("--peers", self.run_it().stderr)
+
+
+class GpuCheck(unittest.TestCase):
+    """tools/gpu_check: on the emulation all of its own work but PyTorch's; without a GPU one line and 77."""
+
+    def test_it(self):
+        script = os.path.join(os.path.dirname(AGAINST), "gpu_check")
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out")
+            done = subprocess.run([sys.executable, script, "--program", PROGRAM, "--out", out, "--quick", "--only", "info,bench", "--jobs", "2"],
+                                  capture_output=True, text=True, timeout=280)
+            if not cuda():
+                self.assertEqual(done.returncode, 77, done.stderr)
+                self.assertRegex(done.stderr, "^gpu_check: no GPU to check: [^\n]+\n$")
+                return
+            self.assertIn(done.returncode, (0, 1), done.stderr)
+            with open(os.path.join(out, "results.json"), encoding="utf-8") as file:
+                found = json.load(file)
+            self.assertEqual(set(found["parts"]), {"info", "bench"})
+            self.assertGreater(len(found["bench"]), 40)
+            self.assertLessEqual(len(os.listdir(out)), 8)
+            with open(os.path.join(out, "report.txt"), encoding="utf-8") as file:
+                self.assertIn("add/f32", file.read())
 
 
 if __name__ == "__main__":

@@ -140,6 +140,12 @@ class Demo(unittest.TestCase):
         self.refuse(1, "not a checkpoint of weft demo", resume(self.path("out", "model.safetensors"), "--steps", 5))
         self.refuse(1, "nowhere", resume(self.path("nowhere.pt"), "--steps", 5))
 
+    def test_amp(self):
+        whole, half = self.run_json("--steps", 20, "--threads", 1), self.run_json("--steps", 20, "--threads", 1, "--amp", "bf16")
+        self.assertEqual((whole["settings"]["amp"], half["settings"]["amp"]), ("none", "bf16"))
+        self.assertNotEqual(whole["loss"], half["loss"])
+        self.assertAlmostEqual(whole["final"]["val"], half["final"]["val"], delta=0.05)
+
     def test_interrupt(self):
         command = [PROGRAM, "demo", "gpt", "--text", self.text, *TINY, "--steps", "1000000", "--out", self.path("out"), "--json", self.path("run.json")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
@@ -160,7 +166,7 @@ class Demo(unittest.TestCase):
         for args, pattern in ((["--steps", "-1"], "--steps"), (["--steps", "0"], "--steps"), (["--steps", "many"], "--steps"), (["--unknown"], "--unknown"),
                               (["--lr", "-1"], "--lr"), (["--lr", "nan"], "--lr"), (["--batch", "0"], "--batch"), (["--optimizer", "magic"], "--optimizer"),
                               (["--schedule", "cosine:0"], "--schedule"), (["--schedule", "sometimes"], "--schedule"), (["--heads", "3"], "divided"),
-                              (["--device", "cuda"], "CUDA"), (["--device", "toaster"], "toaster"), (["--mode", "magic"], "--mode"), (["--threads", "0"], "--threads"),
+                              (["--device", "cuda:9"], "no device cuda:9: .*CUDA"), (["--device", "toaster"], "toaster"), (["--amp", "f64"], "--amp"), (["--mode", "magic"], "--mode"), (["--threads", "0"], "--threads"),
                               (["--seed", "-5"], "--seed"), (["--data", "x"], "--data")):
             with self.subTest(args=args):
                 self.refuse(2, pattern, self.gpt(*args))

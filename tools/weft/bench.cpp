@@ -7,21 +7,25 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "tools/weft/commands.h"
+#include "tools/weft/device.h"
 
 namespace weft::bench {
 
-double best_us(const std::function<void()>& f) {
+double best_us(const std::function<void()>& f, Device device) {
   using Clock = std::chrono::steady_clock;
   auto seconds = [](Clock::time_point since) { return std::chrono::duration<double>(Clock::now() - since).count(); };
   f();
   f();
+  tools::finish(device);
   auto t = Clock::now();
   f();
+  tools::finish(device);
   const int n = std::max(1, static_cast<int>(0.02 / std::max(seconds(t), 1e-7)));
   double best = 1e30;
   for (int round = 0; round < 9; ++round) {
     t = Clock::now();
     for (int i = 0; i < n; ++i) f();
+    tools::finish(device);
     best = std::min(best, seconds(t) / n * 1e6);
   }
   return best;
@@ -35,6 +39,9 @@ Run add_bench(CLI::App& app) {
   app.require_subcommand(1);
   auto threads = [](CLI::App* sub, int& to) {
     sub->add_option("--threads", to, "threads (default: all cores)")->check(CLI::Range(1, 1024));
+  };
+  auto device = [](CLI::App* sub, std::string& to) {
+    sub->add_option("--device", to, "cpu, cuda or cuda:N")->check(check_device)->capture_default_str();
   };
   const std::vector<std::string> modes{"eager", "default", "reduce-overhead", "max-autotune"};
   auto use = [](int n) {
@@ -53,7 +60,7 @@ Run add_bench(CLI::App& app) {
     sub->add_option("--steps", o->steps, "steps timed")->check(CLI::Range(2, 1000000));
     sub->add_option("--batch", o->batch, "batch size instead of the workload's")
         ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
-    sub->add_option("--device", o->device, "cpu");
+    device(sub, o->device);
     sub->add_option("--mode", o->mode, "eager, or the step as a compiled function")->check(CLI::IsMember(modes));
     sub->add_option("--amp", o->amp, "run forward passes under Autocast in this dtype")
         ->check(CLI::IsMember({"none", "bf16", "f16"}));
@@ -68,7 +75,7 @@ Run add_bench(CLI::App& app) {
   kernels_app->add_flag("--bits", kernels->bits, "compare the bits of one thread and of all instead of timing");
   kernels_app->add_option("--mode", kernels->mode, "eager, or each case as a compiled function")
       ->check(CLI::IsMember(modes));
-  kernels_app->add_option("--device", kernels->device, "cpu");
+  device(kernels_app, kernels->device);
   threads(kernels_app, kernels->threads);
 
   auto op = std::make_shared<bench::OpOptions>();
@@ -78,6 +85,7 @@ Run add_bench(CLI::App& app) {
   op_app->add_option("--dtype", op->dtype, "f32, f64, bf16, ...");
   op_app->add_option("--arg", op->arguments, "an argument that is no tensor, e.g. dim=-1; may be repeated");
   op_app->add_flag("--grad", op->grad, "forward and backward");
+  device(op_app, op->device);
   threads(op_app, op->threads);
 
   auto matching = std::make_shared<bench::MatchingOptions>();
@@ -92,7 +100,15 @@ Run add_bench(CLI::App& app) {
   roofline_app->add_option("--html", roofline->html, "file for a page with the picture");
   threads(roofline_app, roofline->kernels.threads);
 
+  auto on_device = std::make_shared<bench::DeviceOptions>();
+  CLI::App* device_app =
+      app.add_subcommand("device", "what a device does: memory, kernels, products, attention, launches, GPT-2");
+  device(device_app, on_device->device);
+  device_app->add_option("--only", on_device->only, "only cases whose name matches");
+  device_app->add_flag("--small", on_device->small, "tiny sizes: does every case run?");
+
   return [=] {
+    if (device_app->parsed()) return bench::run_device(*on_device);
     if (train_app->parsed()) return use(train->threads), bench::run_train(*train);
     if (infer_app->parsed()) return use(infer->threads), bench::run_train(*infer);
     if (kernels_app->parsed()) return use(kernels->threads), bench::run_kernels(*kernels);

@@ -3,11 +3,13 @@
 #include <string>
 #include <vector>
 
+#include "core/device.h"
+
 namespace weft::bench {
 
 /// Microseconds of one call of f: the best of nine rounds of about 20 ms, after two calls to warm up. As the peers
-/// measure.
-double best_us(const std::function<void()>& f);
+/// measure. On a device a round ends when its work is done.
+double best_us(const std::function<void()>& f, Device device = {});
 
 struct TrainOptions {
   std::string workload, workloads, device = "cpu", amp = "none", mode = "eager";
@@ -39,11 +41,18 @@ struct RooflineOptions {
 int run_roofline(const RooflineOptions& o);
 
 struct OpOptions {
-  std::string name, shapes, dtype = "f32";
+  std::string name, shapes, dtype = "f32", device = "cpu";
   std::vector<std::string> arguments;  ///< name=value
   int threads = 0;
   bool grad = false;
 };
 int run_op(const OpOptions& o);
+
+/// What a device does: its memory, kernels against it, products, attention, launches and a GPT-2 training step.
+struct DeviceOptions {
+  std::string device = "cuda", only;
+  bool small = false;  ///< tiny sizes: does every case run?
+};
+int run_device(const DeviceOptions& o);
 
 }  // namespace weft::bench

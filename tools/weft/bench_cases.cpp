@@ -12,6 +12,7 @@
 #include "core/thread_state.h"
 #include "optim/adam.h"
 #include "tools/weft/bench_ceilings.h"
+#include "tools/weft/device.h"
 #include "weft.h"
 
 namespace weft::bench {
@@ -63,26 +64,26 @@ std::string shapes_text(const json& shapes) {
   return out;
 }
 
-Case make_case(const json& c, DType dtype) {
+Case make_case(const json& c, DType dtype, Device device) {
   std::vector<Tensor> t;
-  for (const auto& s : c.at("shapes")) t.push_back(randn(Dims(s.get<std::vector<int64_t>>())).to(dtype));
+  for (const auto& s : c.at("shapes")) t.push_back(randn(Dims(s.get<std::vector<int64_t>>())).to(device, dtype));
   if (c.value("grad", false))
     for (Tensor& x : t) x.set_requires_grad(true);
   const std::string op = c.at("op");
   const Dims first = t[0].sizes();
   const Dims rows = t.size() > 1 ? t[1].sizes() : Dims();
   using F = std::function<Tensor()>;
-  auto index = [&] { return randint(0, first[0], {c.at("index").get<int64_t>()}); };
+  auto index = [&] { return randint(0, first[0], {c.at("index").get<int64_t>()}).to(device); };
   if (op == "embedding") return {F([t, i = index()] { return embedding(i, t[0]); }), t};
   if (op == "index_add") return {F([t, i = index()] { return index_add(t[0], 0, i, t[1]); }), t};
-  if (op == "gather") return {F([t, i = randint(0, 1024, {4096, 1024})] { return gather(t[0], 1, i); }), t};
+  if (op == "gather") return {F([t, i = randint(0, 1024, {4096, 1024}).to(device)] { return gather(t[0], 1, i); }), t};
   if (op == "cross_entropy")
-    return {F([t, y = randint(0, first[1], {first[0]})] { return cross_entropy(t[0], y); }), t};
+    return {F([t, y = randint(0, first[1], {first[0]}).to(device)] { return cross_entropy(t[0], y); }), t};
   if (op == "adamw") {
     std::vector<Tensor> p;
     for (const Tensor& x : t) {
       p.push_back(x.detach().set_requires_grad(true));
-      p.back().set_grad(randn(x.sizes()));
+      p.back().set_grad(randn(x.sizes()).to(device, dtype));
     }
     auto o = std::make_shared<optim::AdamW>(p);
     return {F([o] {
@@ -95,12 +96,13 @@ Case make_case(const json& c, DType dtype) {
   if (op == "lstm") {
     auto m = std::make_shared<nn::LSTM>(first[2], c.at("hidden").get<int64_t>(),
                                         nn::LstmOptions{.num_layers = c.at("layers").get<int64_t>()});
+    m->to(device);
     std::vector<Tensor> inputs = t;
     for (const Tensor& p : m->parameters()) inputs.push_back(p);
     return {F([t, m] { return (*m)(t[0]).first; }), inputs};
   }
   if (op == "batch_norm") {
-    return {F([t, m = zeros({first[1]}), v = ones({first[1]})] {
+    return {F([t, m = zeros({first[1]}, {.device = device}), v = ones({first[1]}, {.device = device})] {
               return batch_norm(t[0], m, v, {.weight = t[1], .bias = t[2], .training = true});
             }),
             t};
@@ -142,7 +144,7 @@ Case make_case(const json& c, DType dtype) {
       {"conv2d_1x1", [t] { return conv2d(t[0], t[1]); }},
       {"max_pool2d", [t] { return max_pool2d(t[0], 2); }},
       {"dropout", [t] { return dropout(t[0], 0.1); }},
-      {"randn", [first] { return randn(first); }},
+      {"randn", [first, device] { return randn(first, {.device = device}); }},
       {"view",
        [t] {
          return t[0].view({2, 2});
@@ -218,7 +220,8 @@ struct Named {
 
 // The cases that o chooses.
 std::vector<Named> chosen(const json& cases, const KernelOptions& o) {
-  WEFT_CHECK(Device(o.device).is_cpu(), "bench: no device {}: this build has no CUDA backend", o.device);
+  const Device device = tools::use_device(o.device, "bench");
+  WEFT_CHECK(device.is_cpu() || !o.bits, "bench: --bits compares threads of the host; there are none on {}", o.device);
   const std::regex only(o.only);
   std::vector<Named> all;
   for (const json& c : cases) {
@@ -226,7 +229,7 @@ std::vector<Named> chosen(const json& cases, const KernelOptions& o) {
     Named n{c.at("op").get<std::string>() + "/" + shapes_text(c.at("shapes")) + "/" + dtype_name, c};
     WEFT_CHECK(parse_dtype(dtype_name, n.dtype), "bench: unknown dtype {}", dtype_name);
     if (!o.only.empty() && !std::regex_search(n.name, only) && !std::regex_search(n.name + "/grad", only)) continue;
-    if (make_case(c, n.dtype).run)
+    if (make_case(c, n.dtype, device).run)
       all.push_back(std::move(n));
     else
       std::fprintf(stderr, "bench: no op for %s\n", n.name.c_str());
@@ -259,11 +262,13 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 
 int time_cases(const json& cases, const KernelOptions& o, const std::function<void(const Timed&)>& done) {
   const std::vector<Named> all = chosen(cases, o);
-  for (const Named& n : all) {
+  const Device device(o.device);
+  int failed = 0;
+  const auto time_case = [&](const Named& n) {
     manual_seed(0);
-    const Case k = make_case(n.c, n.dtype);
+    const Case k = make_case(n.c, n.dtype, device);
     auto time = [&](const std::string& name, const Work& work, const std::function<void()>& f) {
-      Timed t{name, n.c.value("overhead", false), work, best_us(f)};
+      Timed t{name, n.c.value("overhead", false), work, best_us(f, device)};
       if (o.one_thread && !t.overhead && ceiling_of(work).bound == "compute") {
         const int before = num_threads();
         set_num_threads(1);
@@ -285,12 +290,24 @@ int time_cases(const json& cases, const KernelOptions& o, const std::function<vo
       NoGrad guard;
       timed(n.name, work_of(n.c, n.dtype, false, k.run()), k.run);
     }
-    if (!n.c.value("grad", false)) continue;
-    const Tensor cotangent = randn(k.run().sizes()).to(n.dtype);
+    if (!n.c.value("grad", false)) return;
+    const Tensor cotangent = randn(k.run().sizes()).to(device, n.dtype);
     timed(n.name + "/grad", work_of(n.c, n.dtype, true, cotangent),
           [&] { return grad({k.run()}, k.inputs, {.grad_outputs = {cotangent}}); });
+  };
+  for (const Named& n : all) {
+    if (device.is_cpu()) {
+      time_case(n);
+      continue;
+    }
+    try {  // what a device lacks or breaks is that case's result
+      time_case(n);
+    } catch (const Error& e) {
+      ++failed;
+      std::fprintf(stderr, "bench: %s: %s\n", n.name.c_str(), e.what());
+    }
   }
-  return static_cast<int>(all.size());
+  return failed;
 }
 
 int compare_threads(const json& cases, const KernelOptions& o,

@@ -15,8 +15,8 @@ struct Case {
   std::function<Tensor()> run;
   std::vector<Tensor> inputs, changed = {};
 };
-/// c: {"op", "shapes", ...} as in the peers' kernels.json. Inputs are random.
-Case make_case(const nlohmann::json& c, DType dtype);
+/// c: {"op", "shapes", ...} as in the peers' kernels.json. Inputs are random, the same on every device.
+Case make_case(const nlohmann::json& c, DType dtype, Device device = {});
 
 /// The cases of o's file, or of a list that covers every kernel.
 nlohmann::json cases_of(const KernelOptions& o);
@@ -52,7 +52,8 @@ struct Timed {
   double us;
   double one_thread_us = 0;  ///< where o.one_thread asks for it and computing, not memory, is the bound
 };
-/// Times the cases that o chooses, one after another, and gives each to `done`; returns how many.
+/// Times the cases that o chooses, one after another, and gives each to `done`. On a device a case that fails is a line
+/// on stderr; returns how many did.
 int time_cases(const nlohmann::json& cases, const KernelOptions& o, const std::function<void(const Timed&)>& done);
 
 /// Runs the cases that o chooses, with the same inputs, on one thread and on all (at least two), forward and backward;

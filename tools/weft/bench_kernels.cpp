@@ -1,10 +1,13 @@
 #include <cmath>
 #include <cstdio>
 
+#include "core/cuda.h"
 #include "core/error.h"
 #include "core/registry.h"
 #include "core/thread_state.h"
 #include "tools/weft/bench_cases.h"
+#include "tools/weft/bench_ceilings.h"
+#include "tools/weft/device.h"
 #include "tools/weft/json_file.h"
 #include "weft.h"
 
@@ -58,23 +61,41 @@ int run_kernels(const KernelOptions& o) {
     });
     return differ > 0 ? 1 : 0;
   }
-  time_cases(cases, o, [](const Timed& t) {
+  const int failed = time_cases(cases, o, [](const Timed& t) {
     std::printf("%s\n", json{{"name", t.name}, {"us", std::round(t.us * 1000) / 1000}}.dump().c_str());
     std::fflush(stdout);
   });
-  return 0;
+  return failed > 0 ? 1 : 0;
 }
+
+namespace {
+
+// A device's memory and matrix products, measured here; a product that has no kernel bounds nothing.
+Ceiling device_ceiling_of(const Work& w, Device device) {
+  const bool real = !cuda::device_properties(device.index).emulated;
+  const double memory = w.bytes() / tools::copy_bandwidth(device, real ? kLargeBytes : 1 << 16) * 1e-3;
+  double compute = 0;
+  try {
+    if (w.flops > 100 * w.bytes())
+      compute = w.flops / tools::matmul_peak(device, w.bf16 ? DType::bf16 : DType::f32) * 1e-3;
+  } catch (const Error&) {
+  }
+  return compute > memory ? Ceiling{"compute", compute, compute} : Ceiling{"copy", memory, memory};
+}
+
+}  // namespace
 
 int run_op(const OpOptions& o) {
   DType dtype = DType::f32;
   WEFT_CHECK(parse_dtype(o.dtype, dtype), "bench: unknown dtype {}", o.dtype);
   WEFT_CHECK(find_op(o.name), "bench: there is no op named {}", o.name);
   const json c = {{"op", o.name}, {"shapes", parse_shapes(o.shapes)}};
+  const Device device = tools::use_device(o.device, "bench");
   manual_seed(0);
   std::vector<Value> args;
   std::vector<Tensor> inputs;
   for (const auto& shape : c["shapes"]) {
-    inputs.push_back(randn(Dims(shape.get<std::vector<int64_t>>())).to(dtype));
+    inputs.push_back(randn(Dims(shape.get<std::vector<int64_t>>())).to(device, dtype));
     if (o.grad) inputs.back().set_requires_grad(true);
     args.push_back(inputs.back());
   }
@@ -89,13 +110,13 @@ int run_op(const OpOptions& o) {
   double us = 0;
   if (o.grad) {
     WEFT_CHECK(out.defined() && out.requires_grad(), "bench: {} has no gradient here", o.name);
-    Tensor cotangent = randn(out.sizes()).to(out.dtype());
-    us = best_us([&] { grad({run()}, inputs, {.grad_outputs = {cotangent}, .allow_unused = true}); });
+    Tensor cotangent = randn(out.sizes()).to(device, out.dtype());
+    us = best_us([&] { grad({run()}, inputs, {.grad_outputs = {cotangent}, .allow_unused = true}); }, device);
   } else {
     NoGrad guard;
-    us = best_us([&] { run(); });
+    us = best_us([&] { run(); }, device);
   }
-  const Ceiling ceiling = ceiling_of(work);
+  const Ceiling ceiling = device.is_cpu() ? ceiling_of(work) : device_ceiling_of(work, device);
   const json j = {{"name", o.name + "/" + o.shapes + "/" + o.dtype + (o.grad ? "/grad" : "")},
                   {"us", us},
                   {"gb_per_s", work.bytes() / us * 1e-3},

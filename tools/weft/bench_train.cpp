@@ -1,11 +1,10 @@
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 
 #include "compile/compile.h"
+#include "core/cuda.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/thread_state.h"
@@ -13,6 +12,7 @@
 #include "optim/sgd.h"
 #include "tools/weft/bench.h"
 #include "tools/weft/bench_ceilings.h"
+#include "tools/weft/device.h"
 #include "tools/weft/json_file.h"
 #include "tools/weft/models.h"
 #include "weft.h"
@@ -78,14 +78,20 @@ double forward_flops(models::Model& model, const json& w, const Tensor& x) {
 
 // What the step would take if nothing but its matrix products (at the FMA peak) and its parameter traffic (at the copy
 // bandwidth of memory) cost time.
-double floor_ms(double flops, double bytes, bool bf16) {
+double floor_ms(double flops, double bytes, bool bf16, Device device) {
+  if (device.is_cuda()) {
+    const bool real = !cuda::device_properties(device.index).emulated;
+    return (flops / tools::matmul_peak(device, bf16 ? DType::bf16 : DType::f32) +
+            bytes / tools::copy_bandwidth(device, real ? kLargeBytes : 1 << 16)) *
+           1e-6;
+  }
   return (flops / fma_peak(bf16, num_threads()) + bytes / bandwidth(Pattern::copy, kLargeBytes)) * 1e-6;
 }
 
 }  // namespace
 
 int run_train(const TrainOptions& o) {
-  WEFT_CHECK(Device(o.device).is_cpu(), "bench: no device {}: this build has no CUDA backend", o.device);
+  const Device device = tools::use_device(o.device, "bench");
   const json all = tools::read_json<json>(o.workloads);
   WEFT_CHECK(all.contains(o.workload), "bench: {} has no workload {}", o.workloads, o.workload);
   json w = all[o.workload];
@@ -97,6 +103,11 @@ int run_train(const TrainOptions& o) {
     model->to(MemoryFormat::channels_last);
     data.x = data.x.to(MemoryFormat::channels_last);
   }
+  if (device.is_cuda()) {
+    model->to(device);
+    data = {data.x.to(device), data.y.to(device)};
+    tools::reset_peak(device);
+  }
   auto optimizer = make_optimizer(w, model->parameters());
   const Tensor targets = data.y.flatten();
   if (o.infer) model->eval();
@@ -106,13 +117,13 @@ int run_train(const TrainOptions& o) {
   auto eager = [&]() -> Tensor {
     if (o.infer) {
       InferenceMode guard;
-      const Autocast cast("cpu", lower, {.enabled = amp});
+      const Autocast cast(device, lower, {.enabled = amp});
       return (*model)(data.x).mean();
     }
     optimizer->zero_grad();
     Tensor loss;
     {
-      const Autocast cast("cpu", lower, {.enabled = amp});
+      const Autocast cast(device, lower, {.enabled = amp});
       loss = cross_entropy((*model)(data.x).flatten(0, -2), targets);
     }
     loss.backward();
@@ -125,11 +136,13 @@ int run_train(const TrainOptions& o) {
   const auto step = [&] { return compiled ? fast() : eager(); };
   auto t = Clock::now();
   Tensor loss = step();
+  tools::finish(device);
   const double first = ms_since(t) * 1e-3;
   std::vector<double> times;
   for (int i = 1; i < o.steps; ++i) {
     t = Clock::now();
     loss = step();
+    tools::finish(device);
     times.push_back(ms_since(t));
   }
   const double last_loss = loss.item<double>();
@@ -137,8 +150,7 @@ int run_train(const TrainOptions& o) {
   std::sort(times.begin(), times.end());
   const double median =
       times.size() % 2 ? times[times.size() / 2] : (times[times.size() / 2 - 1] + times[times.size() / 2]) / 2;
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
+  const double peak = tools::peak_mb(device);
 
   double param_bytes = 0;
   for (const Tensor& p : model->parameters()) param_bytes += static_cast<double>(p.nbytes());
@@ -146,7 +158,7 @@ int run_train(const TrainOptions& o) {
   // the optimizer reads and writes one (momentum) or two (Adam) tensors beside them.
   const double passes = o.infer ? 1 : 3, traffic = o.infer ? 1 : w.at("optimizer") == "adamw" ? 8 : 6;
   const double floor =
-      floor_ms(passes * forward_flops(*model, w, data.x), traffic * param_bytes, amp && lower == DType::bf16);
+      floor_ms(passes * forward_flops(*model, w, data.x), traffic * param_bytes, amp && lower == DType::bf16, device);
   auto rounded = [](double ms) { return std::round(ms * 1e6) / 1e6; };
   json j = {{"peer", std::string("weft-") + WEFT_VERSION},
             {"workload", o.workload},
@@ -160,7 +172,7 @@ int run_train(const TrainOptions& o) {
             {"min_ms", rounded(times.front())},
             {"first_step_s", std::round(first * 1e5) / 1e5},
             {"steady_s", nullptr},
-            {"peak_mb", usage.ru_maxrss / 1024},
+            {"peak_mb", static_cast<int64_t>(std::round(peak))},
             {"floor_ms", rounded(floor)},
             {"loss", std::round(last_loss * 1e5) / 1e5}};
   std::printf("%s\n", j.dump().c_str());

@@ -1,18 +1,24 @@
 #include "tools/weft/check.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <regex>
 #include <set>
 #include <thread>
 
-#include "core/cuda.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "tools/weft/check_checkpoints.h"
 #include "tools/weft/commands.h"
+#include "tools/weft/device.h"
 #include "tools/weft/json_file.h"
 
 namespace weft::check {
@@ -56,6 +62,11 @@ std::vector<fs::path> folders(const std::string& dir) {
   return out;
 }
 
+// Throws where there is no such device. Processes of --jobs call it themselves.
+void use_device() {
+  if (device().is_cuda()) tools::use_device(device().str(), "check");
+}
+
 class Runner {
  public:
   explicit Runner(const Options& o) : options_(o), only_(o.only.empty() ? std::string(".") : o.only) {
@@ -74,9 +85,19 @@ class Runner {
   }
 
   Totals run() {
+    if (device().is_cuda() && options_.jobs > 1)
+      run_processes();
+    else
+      run_share(0, 1, options_.jobs);
+    return totals_;
+  }
+
+ private:
+  // Every `shares`-th file, from number `share` on; checkpoints are in share 0.
+  void run_share(size_t share, size_t shares, int thread_count) {
     for (const fs::path& folder : folders(options_.dir)) {
       if (folder.filename() == kCheckpoints) {
-        run_checkpoints(folder);
+        if (share == 0) run_checkpoints(folder);
         continue;
       }
       std::vector<fs::path> paths;
@@ -87,19 +108,74 @@ class Runner {
       for (const std::string& name : listed_)
         WEFT_CHECK_FILE(fs::exists(folder / (name + ".json")), "check: {} names {}, which {} does not hold",
                         options_.list, name, folder.string());
-      std::atomic<size_t> next{0};
+      std::atomic<size_t> next{share};
       auto work = [&] {
-        for (size_t i; (i = next.fetch_add(1)) < paths.size();) run_file(folder, paths[i]);
+        for (size_t i; (i = next.fetch_add(shares)) < paths.size();) run_file(folder, paths[i]);
       };
       std::vector<std::thread> threads;
-      for (int i = 1; i < options_.jobs; ++i) threads.emplace_back(work);
+      for (int i = 1; i < thread_count; ++i) threads.emplace_back(work);
       work();
       for (auto& t : threads) t.join();
     }
-    return totals_;
   }
 
- private:
+  // On a device jobs are processes: what a kernel finds wrong is reported to its process, and what breaks a device
+  // breaks it for the rest of the process. This one has not touched the device, which a fork would not survive.
+  void run_processes() {
+    struct Child {
+      pid_t pid;
+      int pipe;
+    };
+    std::vector<Child> children;
+    std::fflush(stdout);
+    for (int i = 0; i < options_.jobs; ++i) {
+      int ends[2];
+      WEFT_CHECK(pipe(ends) == 0, "check: no pipe: {}", std::strerror(errno));
+      const pid_t pid = fork();
+      WEFT_CHECK(pid >= 0, "check: no process: {}", std::strerror(errno));
+      if (pid == 0) {
+        close(ends[0]);
+        _exit(run_child(static_cast<size_t>(i), ends[1]));
+      }
+      close(ends[1]);
+      children.push_back({pid, ends[0]});
+    }
+    std::string error;
+    for (const Child& child : children) {
+      if (FILE* in = fdopen(child.pipe, "r")) {
+        char name[256];
+        Counts c;
+        while (std::fscanf(in, "%255s %d %d %d %d", name, &c.passed, &c.failed, &c.missing, &c.fell_back) == 5) {
+          const std::string file = name;
+          const size_t slash = file.find('/');
+          add(file.substr(0, slash), file.substr(slash + 1), c);
+        }
+        std::fclose(in);
+      }
+      int status = 0;
+      waitpid(child.pid, &status, 0);
+      if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
+      error = WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "an error";
+    }
+    WEFT_CHECK(error.empty(), "check: a process of --jobs ended in: {}; --jobs 1 tells where", error);
+  }
+  int run_child(size_t share, int to) {
+    try {
+      use_device();
+      run_share(share, static_cast<size_t>(options_.jobs), 1);
+    } catch (const std::exception& e) {
+      std::fflush(stdout);
+      if (share == 0) std::fprintf(stderr, "weft: %s\n", e.what());
+      return 1;
+    }
+    std::string text;
+    for (const auto& [name, c] : totals_.files)
+      text += name + " " + std::to_string(c.passed) + " " + std::to_string(c.failed) + " " + std::to_string(c.missing) +
+              " " + std::to_string(c.fell_back) + "\n";
+    std::fflush(stdout);
+    return write(to, text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : 1;
+  }
+
   void run_file(const fs::path& folder, const fs::path& path) {
     CaseFile file;
     file.folder = folder.filename().string();
@@ -192,7 +268,7 @@ void write_json(const std::string& path, const Totals& t) {
 
 int run(const Options& o) {
   device() = Device(o.device);
-  WEFT_CHECK(device().is_cpu() || cuda::is_available(), "check: no device {}: {}", o.device, cuda::why_unavailable());
+  if (o.jobs == 1) use_device();
   Totals t = Runner(o).run();
   const bool compiled = o.mode == "compiled";
   std::printf("%-14s %8s %8s %8s%s\n", "folder", "passed", "failed", "missing", compiled ? "  in parts" : "");
@@ -227,7 +303,7 @@ Run add_check(CLI::App& app) {
                  "compiled: each case eagerly, then as compiled functions: right, and bit for bit the same")
       ->check(CLI::IsMember({"eager", "compiled"}));
   app.add_option("--json", o->json, "write the counts to FILE");
-  app.add_option("--jobs", o->jobs, "files run side by side")->check(CLI::Range(1, 256));
+  app.add_option("--jobs", o->jobs, "files run side by side; on a device, in processes")->check(CLI::Range(1, 256));
   app.add_flag("--strict", o->strict, "missing ops fail too");
   return [o] { return check::run(*o); };
 }

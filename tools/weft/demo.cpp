@@ -1,14 +1,13 @@
 #include "tools/weft/demo.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <chrono>
 #include <cmath>
 #include <set>
 #include <type_traits>
 
-#include "core/device.h"
+#include "core/cuda.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/random.h"
@@ -17,6 +16,7 @@
 #include "tools/weft/demo_output.h"
 #include "tools/weft/demo_progress.h"
 #include "tools/weft/demo_train.h"
+#include "tools/weft/device.h"
 
 namespace weft::demo {
 namespace {
@@ -32,12 +32,6 @@ struct Demo {
 constexpr Demo kDemos[] = {{"gpt", "a character GPT learns to write", 2000, 12, make_gpt},
                            {"mnist", "a convolutional network learns to read digits", 1000, 64, make_mnist}};
 
-double peak_mb() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1024;
-}
-
 /// What was saved takes the place of what was not given on the command line. CLI::ValidationError for contradictions.
 void merge(Settings& s, const std::set<std::string>& given, const Value& checkpoint) {
   WEFT_CHECK_FILE(checkpoint.is_dict() && checkpoint.contains("settings") && checkpoint["settings"].contains("demo"),
@@ -48,6 +42,7 @@ void merge(Settings& s, const std::set<std::string>& given, const Value& checkpo
   each_setting(s, [&](const char* name, auto& member, OnResume rule) {
     using Member = std::remove_cvref_t<decltype(member)>;
     const Value* value = saved.find(name);
+    if (!value && std::string_view(name) == "amp") return;  // checkpoints made before there was a choice
     WEFT_CHECK_FILE(value, "resume: '{}' lacks the setting '{}'", s.resume, name);
     Member before{};
     if constexpr (std::is_same_v<Member, std::string>)
@@ -82,8 +77,10 @@ int run(Settings s, const Demo& demo, const std::set<std::string>& given) {
   if (s.threads > 0) set_num_threads(s.threads);
   s.threads = num_threads();
   manual_seed(static_cast<uint64_t>(s.seed));
+  const Device device = tools::use_device(s.device, "demo");
 
   const std::unique_ptr<Task> task = demo.make(s);
+  task->model().to(device);
   Trainer trainer(s, *task);
   if (checkpoint.is_dict()) trainer.resume(checkpoint, s.resume);
   checkpoint = Value();
@@ -97,6 +94,7 @@ int run(Settings s, const Demo& demo, const std::set<std::string>& given) {
                trainer.step() > 0 ? fmt::format("from step {}: {} steps", trainer.step(), s.steps - trainer.step())
                                   : fmt::format("{} steps", s.steps),
                s.batch * s.accumulate, s.demo == "gpt" ? "window" : "image", s.optimizer, s.threads);
+    if (device.is_cuda()) fmt::print("on {}\n", cuda::device_properties(device.index).name);
     std::fflush(stdout);
   }
   const Outcome outcome = trainer.run(
@@ -117,7 +115,7 @@ int run(Settings s, const Demo& demo, const std::set<std::string>& given) {
                  .shown = shown,
                  .weights = weights,
                  .wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(),
-                 .peak_mb = peak_mb()});
+                 .peak_mb = tools::peak_mb(device)});
   if (!s.profile.empty()) fmt::print("\nprofile in {}: trace.json, table.txt, profile.html\n", s.profile);
   if (!s.out.empty()) fmt::print("\nsaved in {}: model.safetensors, checkpoint.pt, report.html\n", s.out);
   if (outcome.interrupted && !s.out.empty())
@@ -127,11 +125,6 @@ int run(Settings s, const Demo& demo, const std::set<std::string>& given) {
 
 std::string check_schedule(const std::string& text) {
   return parse_schedule(text) ? "" : "'" + text + "' is no schedule; constant, cosine, cosine:N, step, step:N are";
-}
-std::string check_device(const std::string& text) {
-  if (text == "cpu") return "";
-  return text == "cuda" || text.rfind("cuda:", 0) == 0 ? "this build has no CUDA backend; cpu is what there is"
-                                                       : "'" + text + "' is no device";
 }
 std::string check_rate(const std::string& text) {
   double v = 0;
@@ -163,8 +156,11 @@ tools::Run add_one(CLI::App& app, const Demo& demo) {
                              demo.steps))
       ->check(check_schedule)
       ->capture_default_str();
-  app.add_option("--device", s->device, "cpu")->check(check_device)->capture_default_str();
+  app.add_option("--device", s->device, "cpu, cuda or cuda:N")->check(tools::check_device)->capture_default_str();
   app.add_option("--mode", s->mode, "eager")->check(CLI::IsMember({"eager"}))->capture_default_str();
+  app.add_option("--amp", s->amp, "none, or bf16: forward passes under Autocast")
+      ->check(CLI::IsMember({"none", "bf16"}))
+      ->capture_default_str();
   app.add_option("--threads", s->threads, "default: all cores; never changes results")->check(CLI::Range(1, 4096, "N"));
   app.add_option("--profile", s->profile, "folder for trace.json, table.txt and profile.html of a few steps");
   app.add_option("--out", s->out, "folder for model.safetensors, checkpoint.pt and report.html");

@@ -21,7 +21,7 @@ struct Settings {
   int64_t seed = 1;
   std::string optimizer = "adamw";
   std::string schedule = "cosine";  ///< constant, cosine:N, step:N; N is filled in before training
-  std::string device = "cpu", mode = "eager";
+  std::string device = "cpu", mode = "eager", amp = "none";
   std::string text;                                       // gpt; empty: weft's own sources
   int64_t layers = 4, heads = 4, embd = 128, block = 64;  // gpt
   std::string data;                                       // mnist; empty: drawn digits
@@ -46,6 +46,7 @@ void each_setting(S& s, F&& f) {
   f("schedule", s.schedule, OnResume::may_change);
   f("device", s.device, OnResume::may_change);
   f("mode", s.mode, OnResume::may_change);
+  f("amp", s.amp, OnResume::may_change);
   if (s.demo == "gpt") {
     f("text", s.text, OnResume::may_change);
     f("layers", s.layers, OnResume::fixed);

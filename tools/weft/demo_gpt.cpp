@@ -73,8 +73,8 @@ class Gpt : public Task {
     std::string text;
     for (int64_t i = 0; i < kSampleLength; ++i) {
       if (static_cast<int64_t>(context.size()) > settings_.block) context.erase(context.begin());
-      const Tensor x = tensor(context).unsqueeze(0);
-      const Tensor logits = model_(x).select(1, -1).squeeze(0).to(DType::f64).contiguous();
+      const Tensor x = tensor(context).unsqueeze(0).to(device_);
+      const Tensor logits = model_(x).select(1, -1).squeeze(0).cpu().to(DType::f64).contiguous();
       context.push_back(draw(logits, i));
       append_utf8(text, corpus_.vocabulary[static_cast<size_t>(context.back())]);
     }
@@ -104,7 +104,7 @@ class Gpt : public Task {
       std::copy_n(from, T, x.data<int64_t>() + b * T);
       std::copy_n(from + 1, T, y.data<int64_t>() + b * T);
     }
-    return cross_entropy(model_(x).flatten(0, 1), y.flatten());
+    return cross_entropy(model_(x.to(device_)).flatten(0, 1), y.to(device_).flatten());
   }
 
   /// A symbol by softmax(logits / temperature).
@@ -126,6 +126,7 @@ class Gpt : public Task {
   }
 
   Settings settings_;
+  Device device_{settings_.device};
   Corpus corpus_;
   models::Gpt model_;
   int64_t train_ = 0;  ///< characters to train on; the rest is for validation

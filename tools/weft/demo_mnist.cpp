@@ -178,7 +178,7 @@ class Mnist : public Task {
   Shown show() override {
     std::vector<Digit> right, wrong;
     each_test_batch(std::min(kEvaluated, data_.test->size()), [&](int64_t first, const Tensor& x, const Tensor&) {
-      const Tensor predicted = argmax(model_(x), 1);
+      const Tensor predicted = argmax(model_(x), 1).cpu();
       for (int64_t i = 0; i < x.size(0); ++i) {
         Digit d{.size = static_cast<int>(data_.height),
                 .pixels = std::vector<float>(static_cast<size_t>(data_.height * data_.width)),
@@ -219,7 +219,7 @@ class Mnist : public Task {
       y.data<int64_t>()[b] = from.get(which[static_cast<size_t>(b)], to);
       for (int64_t k = 0; k < pixels; ++k) to[k] = (to[k] - kMean) / kDeviation;
     }
-    return {x, y};
+    return {x.to(device_), y.to(device_)};
   }
 
   void each_test_batch(int64_t n, const std::function<void(int64_t first, const Tensor& x, const Tensor& y)>& f) {
@@ -233,6 +233,7 @@ class Mnist : public Task {
   }
 
   Settings settings_;
+  Device device_{settings_.device};
   Data data_;
   models::Cnn model_;
   int64_t pass_ = -1;

@@ -171,6 +171,7 @@ double Trainer::compute_gradients(int64_t step) {
     Tensor loss;
     {
       const profiler::record_function range("forward");
+      const Autocast cast = autocast();
       loss = task_.loss((step - 1) * settings_.accumulate + i);
       if (settings_.accumulate > 1) loss = loss / static_cast<double>(settings_.accumulate);
     }
@@ -181,6 +182,11 @@ double Trainer::compute_gradients(int64_t step) {
   WEFT_CHECK(std::isfinite(train), "{}: the loss of step {} is {}; a smaller --lr may help", settings_.demo, step,
              train);
   return train;
+}
+
+Score Trainer::evaluate(bool all) {
+  const Autocast cast = autocast();
+  return task_.evaluate(all);
 }
 
 void Trainer::update() {
@@ -206,14 +212,14 @@ Outcome Trainer::run(const std::function<void()>& save,
     Clock::time_point begin = Clock::now();
     row.train = compute_gradients(row.step);
     training += Clock::now() - begin;
-    if (row.step == 1) row.val = task_.evaluate(false).loss;
+    if (row.step == 1) row.val = evaluate(false).loss;
     begin = Clock::now();
     update();
     training += Clock::now() - begin;
     step_ = row.step;
     outcome.interrupted = StopRequest::made();
     const bool last = outcome.interrupted || step_ == settings_.steps;
-    if (!row.val && (last || validated(step_))) row.val = task_.evaluate(false).loss;
+    if (!row.val && (last || validated(step_))) row.val = evaluate(false).loss;
     rows_.push_back(row);
     const double per_step = seconds(training) / static_cast<double>(step_ - first);
     outcome.units_per_s = units / per_step;
@@ -224,7 +230,7 @@ Outcome Trainer::run(const std::function<void()>& save,
   profile.stop();
   outcome.train_s = seconds(training);
   progress.clear();
-  outcome.final = task_.evaluate(!outcome.interrupted);
+  outcome.final = evaluate(!outcome.interrupted);
   return outcome;
 }
 

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "autograd/autocast.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "profiler/profiler.h"
@@ -50,6 +51,11 @@ class Trainer {
   /// The training loss of step `step`, its gradients in the parameters.
   double compute_gradients(int64_t step);
   void update();
+  /// task.evaluate(all), as training runs it.
+  Score evaluate(bool all);
+  Autocast autocast() const {
+    return Autocast(Device(settings_.device), DType::bf16, {.enabled = settings_.amp == "bf16"});
+  }
   void start_schedule();
 
   const Settings& settings_;

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "tools/weft/commands.h"
+#include "tools/weft/device.h"
 #include "tools/weft/fuzz.h"
 
 namespace weft::fuzz {
@@ -16,7 +17,7 @@ namespace {
 struct Options {
   int64_t count = 1000;
   uint64_t seed = 0;
-  std::string only;
+  std::string only, device = "cpu";
   bool verbose = false;
 };
 
@@ -35,17 +36,19 @@ void on_signal(int number) {
 std::string command(const Options& o, uint64_t seed) {
   std::string s = "weft fuzz programs --count 1 --seed " + std::to_string(seed);
   if (!o.only.empty()) s += " --ops-only '" + o.only + "'";
+  if (o.device != "cpu") s += " --device " + o.device;
   return s;
 }
 
 int run_programs(const Options& o) {
+  device() = tools::use_device(o.device, "fuzz");
   const std::regex pattern(o.only.empty() ? std::string(".") : o.only);
   const auto only = [&](const std::string& name) { return std::regex_search(name, pattern); };
   for (int number : {SIGSEGV, SIGABRT, SIGFPE, SIGBUS, SIGILL}) std::signal(number, on_signal);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   // A chain of ops that multiply sizes ends in an error, not in the machine's memory.
   const rlimit most{kMostMemory, RLIM_INFINITY};
-  setrlimit(RLIMIT_AS, &most);
+  if (device().is_cpu()) setrlimit(RLIMIT_AS, &most);  // drivers reserve addresses beyond any memory
 #endif
   std::map<std::string, int64_t> uses;
   int64_t ops = 0, backward = 0, differed = 0, cut = 0, raised = 0, matched = 0;
@@ -98,6 +101,7 @@ Run add_fuzz(CLI::App& app) {
   CLI::App* programs = app.add_subcommand("programs", "random programs, compiled: the bits of eager ones?");
   programs->add_option("--count", o->count, "programs")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
   programs->add_option("--seed", o->seed, "of the first program; the next has the next one");
+  programs->add_option("--device", o->device, "cpu, cuda or cuda:N")->check(check_device)->capture_default_str();
   programs->add_option("--ops-only", o->only, "only ops whose name matches");
   programs->add_flag("--verbose", o->verbose, "how often each op was used; with --count 1 the program");
   return [o] { return fuzz::run_programs(*o); };

@@ -50,6 +50,8 @@ struct Program {
 /// A random program. Every op ran eagerly when it was chosen; `only` says which may be chosen.
 Program generate(uint64_t seed, const std::function<bool(const std::string&)>& only);
 
+/// Where programs run (--device); set before the first one is made.
+Device& device();
 /// Fresh tensors; `variation` 1 has other values than 0.
 std::vector<Tensor> make_inputs(const Program& p, int variation);
 /// One input; `inputs` are those before it.

@@ -409,6 +409,7 @@ class Arguments {
       return put(slots(list, name));
     }
     if (param == "size" || param == "shape") return optional ? false : put(literal(main_sizes(), name));
+    if (param == "device" && device().is_cuda()) return put(literal(device(), name));
     if (optional && one_in(2)) return false;
     if (is_one_of(param, {"device", "requires_grad", "inplace", "sparse_grad", "generator", "memory_format",
                           "compute_mode", "ignore_index", "stable", "nonlinearity", "non_blocking"}))

@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/ops/random.h"
 #include "core/schema/schemas.h"
+#include "tools/weft/device.h"
 #include "tools/weft/fuzz_arguments.h"
 
 namespace weft::fuzz {
@@ -113,6 +114,7 @@ class Maker : Arguments {
     for (int v = 0; v < 2; ++v) {
       try {
         r[v] = run_step(s, env_[v], v);
+        tools::finish(device());
       } catch (const InternalError&) {
         throw;
       } catch (const Error&) {
@@ -158,6 +160,7 @@ class Maker : Arguments {
         for (int v = 0; v < 2; ++v) {
           manual_seed(p_.seed);
           run(p_, make_inputs(p_, v), v);
+          tools::finish(device());
         }
         return true;
       } catch (const InternalError&) {

@@ -10,6 +10,7 @@
 #include "core/ops/random.h"
 #include "core/ops/reduce.h"
 #include "core/thread_state.h"
+#include "tools/weft/device.h"
 #include "tools/weft/fuzz.h"
 #include "tools/weft/same_bits.h"
 
@@ -35,11 +36,11 @@ Tensor plain(const Input& in, const Dims& sizes, std::mt19937_64& rng) {
   if (is_floating(in.dtype)) {
     std::vector<double> v(static_cast<size_t>(n));
     for (double& x : v) x = floating_value(rng, in.unit);
-    return tensor(v, {.dtype = in.dtype}).reshape(sizes);
+    return tensor(v, {.dtype = in.dtype}).reshape(sizes).to(device());
   }
   std::vector<int64_t> v(static_cast<size_t>(n));
   for (int64_t& x : v) x = in.low + static_cast<int64_t>(rng() % static_cast<uint64_t>(in.high - in.low));
-  return tensor(v, {.dtype = in.dtype}).reshape(sizes);
+  return tensor(v, {.dtype = in.dtype}).reshape(sizes).to(device());
 }
 
 struct Outcome {
@@ -56,6 +57,7 @@ Outcome outcome(const Program& p, int variation, F&& function) {
   manual_seed(p.seed);
   try {
     o.values = function(o.inputs, variation);
+    tools::finish(device());
   } catch (const InternalError& e) {
     o.error = e.what();
     o.internal = true;
@@ -140,6 +142,11 @@ Program bypassed(const Program& p, size_t at, int from, int to) {
 }
 
 }  // namespace
+
+Device& device() {
+  static Device d;
+  return d;
+}
 
 Tensor make_input(const Input& in, uint64_t seed, int variation, const std::vector<Tensor>& inputs) {
   NoGrad guard;

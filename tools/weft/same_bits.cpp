@@ -10,8 +10,9 @@ namespace weft::tools {
 
 std::string differ(const Tensor& got, const Tensor& eager) {
   if (got.dtype() != eager.dtype() || got.sizes() != eager.sizes()) return "another dtype or shape";
+  if (got.device() != eager.device()) return "another device";
   NoGrad guard;
-  const Tensor a = got.detach().contiguous(), b = eager.detach().contiguous();
+  const Tensor a = got.detach().cpu().contiguous(), b = eager.detach().cpu().contiguous();
   if (a.numel() == 0 || std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0) return {};
   if (!is_floating(a.dtype())) return "other integers";
   const Tensor x = a.to(DType::f64), y = b.to(DType::f64);

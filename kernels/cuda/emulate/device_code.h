@@ -4,6 +4,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "kernels/cuda/emulate/settings.h"
+
 // The CUDA C++ that kernels may use, for a host compiler: the threads of a block run as fibers of one host thread.
 // Wrong programs are weft::Error, never undefined behaviour: a barrier that not all threads of the block reach, a
 // shuffle whose mask lacks its caller or names a lane that does not come, shared memory read before it is written
@@ -37,29 +39,19 @@ inline constexpr int warpSize = 32;
 
 namespace weft::gpu::emulate {
 
-// How the next launches of this host thread run.
-struct Settings {
-  uint64_t seed = 0;            // of the order in which ready threads are resumed, and blocks are run
-  unsigned char poison = 0xff;  // every byte of fresh shared memory; 0xff reads as NaN and -1
-};
-Settings& settings();
-
-// Launches, blocks and fiber switches of this host thread so far.
-struct Counts {
-  uint64_t launches = 0, blocks = 0, switches = 0;
-};
-Counts& counts();
-
 template <class T>
 using Plain = T;
 
+struct Body {
+  void (*thread)(const void*);
+  const void* argument;
+};
 // Runs `thread` once for every thread of every block. Throws what a thread throws, or a weft::Error that names the
 // broken rule.
-void run_grid(dim3 grid, dim3 block, size_t shared, void (*thread)(const void*), const void* argument);
+void run_grid(dim3 grid, dim3 block, size_t shared, const Body& body);
 template <class F>
 void run(dim3 grid, dim3 block, size_t shared, const F& thread) {
-  run_grid(
-      grid, block, shared, [](const void* f) { (*static_cast<const F*>(f))(); }, &thread);
+  run_grid(grid, block, shared, {[](const void* f) { (*static_cast<const F*>(f))(); }, &thread});
 }
 
 // Poisons a shared variable when the first thread of a block reaches it.
@@ -155,3 +147,5 @@ T atomicCAS(T* address, std::type_identity_t<T> expected, std::type_identity_t<T
 }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
+
+inline int __popc(unsigned x) { return __builtin_popcount(x); }

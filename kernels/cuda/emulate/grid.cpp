@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 #include <exception>
 #include <memory>
@@ -7,6 +8,7 @@
 #include "core/error.h"
 #include "kernels/cuda/emulate/device_code.h"
 #include "kernels/cuda/emulate/fiber.h"
+#include "kernels/cuda/emulate/grid.h"
 
 thread_local uint3 threadIdx, blockIdx;
 thread_local dim3 blockDim, gridDim;
@@ -34,9 +36,9 @@ struct Free {
 // One launch: runs its blocks one after the other.
 class Launch {
  public:
-  Launch(dim3 grid, dim3 block, size_t shared, void (*body)(const void*), const void* argument);
+  Launch(dim3 grid, dim3 block, size_t shared, const Body& body, Order order, unsigned char poison);
   void run();
-  void run_thread() const { body_(argument_); }
+  void run_thread() const { body_.thread(body_.argument); }
 
   void barrier(int line);
   uint64_t warp_meet(Collective kind, unsigned mask, uint64_t value, int source, int line);
@@ -52,12 +54,14 @@ class Launch {
   void run_block(uint64_t index);
   void wait(State state, int line);
   uint64_t random();
+  size_t choose();  // which of the ready threads is next
   [[noreturn]] void fail_stuck() const;
 
   dim3 grid_, block_;
   size_t shared_bytes_;
-  void (*body_)(const void*);
-  const void* argument_;
+  Body body_;
+  Order order_;
+  unsigned char poison_;
   std::unique_ptr<void, Free> shared_;
   std::vector<Thread> threads_;
   std::vector<int> ready_;
@@ -82,12 +86,13 @@ thread_local Launch* running = nullptr;
   __builtin_unreachable();
 }
 
-Launch::Launch(dim3 grid, dim3 block, size_t shared, void (*body)(const void*), const void* argument)
+Launch::Launch(dim3 grid, dim3 block, size_t shared, const Body& body, Order order, unsigned char poison)
     : grid_(grid),
       block_(block),
       shared_bytes_(shared),
       body_(body),
-      argument_(argument),
+      order_(order),
+      poison_(poison),
       shared_(shared ? std::aligned_alloc(16, (shared + 15) / 16 * 16) : nullptr),
       threads_(size_t(block.x) * block.y * block.z),
       random_state_(settings().seed * 0x9e3779b97f4a7c15ull + 1) {}
@@ -102,15 +107,21 @@ uint64_t Launch::random() {  // splitmix64
 void Launch::run() {
   gridDim = grid_;
   blockDim = block_;
-  uint64_t blocks = uint64_t(grid_.x) * grid_.y * grid_.z, first = random() % blocks;
-  for (uint64_t b = 0; b < blocks; ++b) run_block((b + first) % blocks);
+  const uint64_t blocks = uint64_t(grid_.x) * grid_.y * grid_.z, first = order_ == Order::seeded ? random() % blocks : 0;
+  for (uint64_t b = 0; b < blocks; ++b) run_block(order_ == Order::down ? blocks - 1 - b : (b + first) % blocks);
+}
+
+size_t Launch::choose() {
+  if (order_ == Order::up) return size_t(std::min_element(ready_.begin(), ready_.end()) - ready_.begin());
+  if (order_ == Order::down) return size_t(std::max_element(ready_.begin(), ready_.end()) - ready_.begin());
+  return random() % ready_.size();
 }
 
 void Launch::run_block(uint64_t index) {
   blockIdx = {unsigned(index % grid_.x), unsigned(index / grid_.x % grid_.y), unsigned(index / grid_.x / grid_.y)};
   ++counts().blocks;
   entered_.clear();
-  if (shared_) std::memset(shared_.get(), settings().poison, shared_bytes_);
+  if (shared_) std::memset(shared_.get(), poison_, shared_bytes_);
   char* memory = stacks(threads_.size());
   ready_.clear();
   arrived_ = 0;
@@ -123,7 +134,7 @@ void Launch::run_block(uint64_t index) {
   size_t returned = 0;
   while (returned < threads_.size()) {
     if (ready_.empty()) fail_stuck();
-    std::swap(ready_[random() % ready_.size()], ready_.back());
+    std::swap(ready_[choose()], ready_.back());
     current_ = ready_.back();
     ready_.pop_back();
     threadIdx = current().index;
@@ -177,7 +188,7 @@ uint64_t Launch::warp_meet(Collective kind, unsigned mask, uint64_t value, int s
       complete &= t && t->state == State::warp && t->kind == kind && t->mask == mask && t->line == line;
   }
   if (complete) {  // the last to come takes what each lane asked for, before any of them can bring a new value
-    uint64_t results[warpSize], votes = 0, poison = settings().poison * 0x0101010101010101ull;
+    uint64_t results[warpSize], votes = 0, poison = poison_ * 0x0101010101010101ull;
     for (int l = 0; l < warpSize; ++l)
       if (mask >> l & 1 && lane_thread(l)->value) votes |= 1ull << l;
     for (int l = 0; l < warpSize; ++l) {
@@ -201,7 +212,7 @@ void Launch::enter_shared(void* variable, size_t bytes) {
   for (void* seen : entered_)
     if (seen == variable) return;
   entered_.push_back(variable);
-  std::memset(variable, settings().poison, bytes);
+  std::memset(variable, poison_, bytes);
 }
 
 void Launch::fail_stuck() const {
@@ -231,25 +242,21 @@ void Launch::fail_stuck() const {
 
 }  // namespace
 
-Settings& settings() {
-  thread_local Settings s;
-  return s;
-}
-
-Counts& counts() {
-  thread_local Counts c;
-  return c;
-}
-
-void run_grid(dim3 grid, dim3 block, size_t shared, void (*thread)(const void*), const void* argument) {
-  WEFT_ASSERT(!running, "launch: a kernel cannot start a kernel");
+void run_ordered(dim3 grid, dim3 block, size_t shared, const Body& body, Order order, unsigned char poison) {
   ++counts().launches;
-  Launch launch(grid, block, shared, thread, argument);
+  Launch launch(grid, block, shared, body, order, poison);
   struct Running {
     explicit Running(Launch* l) { running = l; }
     ~Running() { running = nullptr; }
   } guard(&launch);
   launch.run();
+}
+
+void run_grid(dim3 grid, dim3 block, size_t shared, const Body& body) {
+  if (settings().races)
+    run_twice(grid, block, shared, body);
+  else
+    run_ordered(grid, block, shared, body, Order::seeded, settings().poison);
 }
 
 void enter_shared(void* variable, size_t bytes) { running->enter_shared(variable, bytes); }

@@ -1,33 +1,19 @@
 #include "kernels/cuda/emulate/runtime_api.h"
 
-#include <chrono>
-#include <cstdlib>
 #include <cstring>
-#include <mutex>
-#include <unordered_map>
+#include <memory>
+#include <utility>
 
-// Work is done when it is put in.
-struct CUstream_st {};
+#include "kernels/cuda/emulate/memory.h"
+#include "kernels/cuda/emulate/streams.h"
+
+namespace em = weft::gpu::emulate;
+
 struct CUevent_st {
-  std::chrono::steady_clock::time_point when;
+  int device;
+  bool timing;
+  std::shared_ptr<em::Point> point;  // of the last record
 };
-
-namespace {
-
-constexpr size_t kTotal = size_t{8} << 30;
-
-struct Memory {
-  std::mutex mutex;
-  std::unordered_map<void*, size_t> blocks;
-  std::unordered_map<const void*, size_t> pinned;
-  size_t used = 0;
-};
-Memory& memory() {
-  static Memory* m = new Memory;
-  return *m;
-}
-
-}  // namespace
 
 const char* cudaGetErrorString(cudaError_t status) {
   switch (status) {
@@ -47,7 +33,7 @@ const char* cudaGetErrorString(cudaError_t status) {
 }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = em::settings().devices;
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
@@ -59,11 +45,16 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
   return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = em::current_device();
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= em::settings().devices) return cudaErrorInvalidDevice;
+  em::current_device() = device;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  if (device < 0 || device >= em::settings().devices) return cudaErrorInvalidDevice;
   switch (attribute) {
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = 163 << 10;
@@ -82,56 +73,43 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   }
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() {
+  em::finish_device(em::current_device());
+  em::report_errors();
+  return cudaSuccess;
+}
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  Memory& m = memory();
-  std::lock_guard lock(m.mutex);
-  *total = kTotal;
-  *free = kTotal - m.used;
+  *total = em::settings().memory;
+  const size_t used = em::used_memory(em::current_device());
+  *free = *total > used ? *total - used : 0;
   return cudaSuccess;
 }
 
+// ---- memory
+
 cudaError_t cudaMalloc(void** p, size_t bytes) {
-  Memory& m = memory();
-  std::lock_guard lock(m.mutex);
-  if (bytes > kTotal - m.used) return cudaErrorMemoryAllocation;
-  *p = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-  if (!*p) return cudaErrorMemoryAllocation;
-  std::memset(*p, weft::gpu::emulate::settings().poison, bytes);
-  m.blocks[*p] = bytes;
-  m.used += bytes;
-  return cudaSuccess;
+  *p = em::take_memory(bytes, em::Kind::device, em::current_device());
+  return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFree(void* p) {
   if (!p) return cudaSuccess;
-  Memory& m = memory();
-  std::lock_guard lock(m.mutex);
-  auto it = m.blocks.find(p);
-  if (it == m.blocks.end()) return cudaErrorInvalidValue;
-  m.used -= it->second;
-  m.blocks.erase(it);
-  std::free(p);
-  return cudaSuccess;
+  em::finish_all();
+  return em::give_memory(p, em::Kind::device) ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {
-  *p = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-  if (!*p) return cudaErrorMemoryAllocation;
-  Memory& m = memory();
-  std::lock_guard lock(m.mutex);
-  m.pinned[*p] = bytes;
-  return cudaSuccess;
+  *p = em::take_memory(bytes, em::Kind::pinned, 0);
+  return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFreeHost(void* p) {
-  Memory& m = memory();
-  std::lock_guard lock(m.mutex);
-  m.pinned.erase(p);
-  std::free(p);
-  return cudaSuccess;
+  em::finish_all();
+  return em::give_memory(p, em::Kind::pinned) ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
-  Memory& m = memory();
-  std::lock_guard lock(m.mutex);
-  attributes->type = m.pinned.count(p) ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered;
+  const em::Allocation a = em::find_memory(p);
+  attributes->type = a.bytes == 0                   ? cudaMemoryTypeUnregistered
+                     : a.kind == em::Kind::pinned ? cudaMemoryTypeHost
+                                                  : cudaMemoryTypeDevice;
+  attributes->device = a.device;
   return cudaSuccess;
 }
 cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
@@ -139,49 +117,103 @@ cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
-  if (bytes) std::memmove(to, from, bytes);
+namespace {
+enum class Place { device, pinned, pageable, outside };
+Place place_of(const void* p, size_t bytes) {
+  const em::Allocation a = em::find_memory(p);
+  if (a.bytes == 0) return Place::pageable;
+  if (static_cast<const char*>(p) + bytes > a.data + a.bytes) return Place::outside;
+  return a.kind == em::Kind::pinned ? Place::pinned : Place::device;
+}
+}  // namespace
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (bytes == 0) return cudaSuccess;
+  em::report_errors();
+  const Place target = place_of(to, bytes), source = place_of(from, bytes);
+  if (target == Place::outside || source == Place::outside) return cudaErrorInvalidValue;
+  const bool to_device = target == Place::device, from_device = source == Place::device;
+  if (kind != cudaMemcpyDefault && (to_device != (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) ||
+                                    from_device != (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice)))
+    return cudaErrorInvalidValue;
+  if (source == Place::pageable && to_device) {  // read before the call returns
+    std::shared_ptr<char[]> staged(new char[bytes]);
+    std::memcpy(staged.get(), from, bytes);
+    em::put(stream, [=] { std::memcpy(to, staged.get(), bytes); });
+    return cudaSuccess;
+  }
+  em::put(stream, [=] { std::memmove(to, from, bytes); });
+  if (target == Place::pageable || source == Place::pageable) {
+    em::finish(stream);
+    em::report_errors();
+  }
   return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
-  if (bytes) std::memset(to, value, bytes);
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  if (bytes == 0) return cudaSuccess;
+  if (place_of(to, bytes) != Place::device) return cudaErrorInvalidValue;
+  em::put(stream, [=] { std::memset(to, value, bytes); });
   return cudaSuccess;
 }
-cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t stream) {
+cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int from_device, size_t bytes,
+                                cudaStream_t stream) {
+  if (em::find_memory(to).device != to_device || em::find_memory(from).device != from_device)
+    return cudaErrorInvalidValue;
   return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
 }
+
+// ---- streams and events
 
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
   *least = 0;
   *greatest = -5;
   return cudaSuccess;
 }
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
-  *stream = new CUstream_st;
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) {
+  *stream = em::make_stream(em::current_device(), flags != cudaStreamNonBlocking);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  delete stream;
+  if (!stream) return cudaErrorInvalidResourceHandle;
+  em::drop_stream(stream);
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamQuery(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = new CUevent_st{std::chrono::steady_clock::now()};
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  em::finish(stream);
+  em::report_errors();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  return em::is_finished(stream) ? cudaSuccess : cudaErrorNotReady;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (event->point) em::put_wait(stream, event->point);
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  *event = new CUevent_st{em::current_device(), !(flags & cudaEventDisableTiming), nullptr};
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  event->when = std::chrono::steady_clock::now();
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (em::device_of_stream(stream) != event->device) return cudaErrorInvalidResourceHandle;
+  event->point = em::put_point(stream);
   return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
-cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->point) em::finish_point(*event->point);
+  em::report_errors();
+  return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  return !event->point || em::is_finished(*event->point) ? cudaSuccess : cudaErrorNotReady;
+}
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
-  *ms = std::chrono::duration<float, std::milli>(to->when - from->when).count();
+  if (!from->point || !to->point || !from->timing || !to->timing) return cudaErrorInvalidResourceHandle;
+  if (!em::is_finished(*from->point) || !em::is_finished(*to->point)) return cudaErrorNotReady;
+  *ms = static_cast<float>(em::milliseconds(*from->point, *to->point));
   return cudaSuccess;
 }

@@ -4,7 +4,8 @@
 
 #include "kernels/cuda/emulate/device_code.h"
 
-// CUDA runtime calls for the emulation: one device with host memory. Names, arguments and results are NVIDIA's.
+// CUDA runtime calls for the emulation: devices with host memory. Names, arguments and results are NVIDIA's; what failed
+// in a kernel is thrown by the calls that would report it.
 struct CUstream_st;
 struct CUevent_st;
 using cudaStream_t = CUstream_st*;
@@ -32,8 +33,8 @@ enum cudaDeviceAttr {
   cudaDevAttrComputeCapabilityMinor = 76,
   cudaDevAttrL2CacheSize = 38,
 };
-inline constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocMapped = 2,
-                          cudaHostAllocDefault = 0;
+inline constexpr unsigned cudaStreamDefault = 0, cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2,
+                          cudaHostAllocMapped = 2, cudaHostAllocDefault = 0;
 
 const char* cudaGetErrorString(cudaError_t status);
 cudaError_t cudaGetLastError();
@@ -53,6 +54,7 @@ cudaError_t cudaFreeHost(void* p);
 enum cudaMemoryType { cudaMemoryTypeUnregistered = 0, cudaMemoryTypeHost = 1, cudaMemoryTypeDevice = 2 };
 struct cudaPointerAttributes {
   cudaMemoryType type;
+  int device;
 };
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p);
 cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned flags);
