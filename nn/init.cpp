@@ -128,7 +128,7 @@ Tensor& sparse_(Tensor& t, double sparsity, double std, Generator* generator) {
   normal_(t, 0, std, generator);
   const int64_t zeros = static_cast<int64_t>(std::ceil(sparsity * static_cast<double>(t.size(0))));
   for (int64_t c = 0; c < t.size(1); ++c) {
-    Tensor rows = randperm(t.size(0), {}, generator).slice(0, 0, zeros), column = t.select(1, c);
+    Tensor rows = randperm(t.size(0), {.device = t.device()}, generator).slice(0, 0, zeros), column = t.select(1, c);
     column.scatter_(0, rows, Scalar(0.0));
   }
   return t;

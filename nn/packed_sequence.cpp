@@ -127,7 +127,7 @@ std::pair<Tensor, Tensor> pad_packed_sequence(const PackedSequence& p, const Unp
   Tensor x = padded(cat(parts), 0, 0, total - steps, o.padding_value), ends = tensor(lengths);
   if (p.unsorted_indices.defined()) {
     x = index_select(x, 1, p.unsorted_indices);
-    ends = index_select(ends, 0, p.unsorted_indices);
+    ends = index_select(ends, 0, p.unsorted_indices.to(DeviceType::cpu));  // lengths are the host's
   }
   return {o.batch_first ? x.transpose(0, 1) : x, ends};
 }

@@ -243,7 +243,7 @@ void avg_backward(const Pool& p, const void* dy_, void* dx_) {
         T* g = scratch<T>(Scratch::right, count);
         for (o[2] = 0; o[2] < count; ++o[2]) g[o[2]] = widen<T>(dy[at + o[2] * step]) / T(divisor(p, o));
         const int64_t stride = run_stride(p);
-        each_run(p, o, [&](int64_t lo, int64_t run, int64_t, int64_t place) {
+        each_run<true>(p, o, [&](int64_t lo, int64_t run, int64_t, int64_t place) {
           for (int64_t i = 0; i < run; ++i) dx[place + i * stride] += g[lo + i];
         });
         o[2] = 0;

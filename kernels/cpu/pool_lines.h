@@ -104,8 +104,9 @@ void each_pixel(const Pool& p, F f) {
 }
 
 /// Calls f(first output, count, x offset, place) for the runs of one output row (image, channel, o[0], o[1]) that one
-/// kernel position feeds; the run's inputs lie stride_of(p) columns apart. Order: depth, height, width.
-template <class F>
+/// kernel position feeds; the run's inputs lie stride_of(p) columns apart. Order: depth, height, width; where
+/// `backwards`, from the last column of a kernel to the first, so that an input meets its outputs in their order.
+template <bool backwards = false, class F>
 void each_run(const Pool& p, const int64_t* o, F f) {
   const auto& [d, h, w] = p.axis;
   const int64_t* s = p.x_strides;
@@ -117,7 +118,8 @@ void each_run(const Pool& p, const int64_t* o, F f) {
           for (int64_t iw = w.begin[ow]; iw < w.end[ow]; ++iw) f(ow, int64_t{1}, offset + iw * s[4], place + iw);
         continue;
       }
-      for (int64_t k = 0; k < w.kernel; ++k) {
+      for (int64_t i = 0; i < w.kernel; ++i) {
+        const int64_t k = backwards ? w.kernel - 1 - i : i;
         const int64_t shift = k * w.step - w.padding;  // column of output 0
         const int64_t lo = shift >= 0 ? 0 : (-shift + w.stride - 1) / w.stride;
         const int64_t hi = std::min(w.outputs(), shift >= w.size ? 0 : (w.size - shift + w.stride - 1) / w.stride);

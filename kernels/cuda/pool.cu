@@ -47,9 +47,6 @@ struct Axis {
     }
     if (last > outputs) last = outputs;
   }
-  WEFT_FN bool holds(int o, int i) const {
-    return kernel == 0 || dilation == 1 || (i + padding - o * stride) % dilation == 0;
-  }
 };
 
 struct PoolArguments {
@@ -60,7 +57,7 @@ struct PoolArguments {
   i64 x[5], y[5], places[5];  // strides of input, output and index of the pool: batch, channel, D, H, W
   Divider extents[5];         // of the result in memory order: N C D H W, or (channels_last) N D H W C
   u32 n;                      // threads
-  bool channels_last, count_include_pad, descending;
+  bool channels_last, count_include_pad;
   i64 divisor_override;
 };
 
@@ -266,8 +263,7 @@ __global__ void __launch_bounds__(kThreads) avg_backward(PoolArguments a) {
     for (int k = 0; k < lanes; ++k) sum[k] = T(0);
     for (int d = first[0]; d < last[0]; ++d)
       for (int h = first[1]; h < last[1]; ++h)
-        for (int i = first[2]; i < last[2]; ++i) {
-          const int w = a.descending ? last[2] - 1 - (i - first[2]) : i;
+        for (int w = first[2]; w < last[2]; ++w) {
           const auto g = lanes_at<S, lanes>(a.in, from + plane_offset(a.y, d, h, w));
           const T divide = T(divisor(a, d, h, w));
 #pragma unroll
@@ -300,7 +296,6 @@ void in_launches(const OpCall& c, const Tensor& x, const Tensor& y, const Tensor
   a.count_include_pad = p.count_include_pad;
   a.divisor_override = p.divisor_override;
   const bool to_x = result.is_same(x), by_channel = a.x[1] == 1 && a.y[1] == 1 && x.size(1) > 1;
-  a.descending = !by_channel && !p.adaptive;
   i64 plane = 1, other = 1, extent[5] = {x.size(0), x.size(1), 1, 1, 1};
   for (int d = 0; d < 3; ++d) {
     plane *= p.in_size[d];

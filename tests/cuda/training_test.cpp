@@ -1,0 +1,125 @@
+#include <functional>
+
+#include "autograd/autograd.h"
+#include "core/cuda.h"
+#include "core/device_backend.h"
+#include "core/ops/pointwise_api.h"
+#include "core/ops/pool.h"
+#include "core/ops/random.h"
+#include "core/ops/reduce.h"
+#include "core/ops/view.h"
+#include "optim/adam.h"
+#include "optim/sgd.h"
+#include "tests/catch.h"
+
+// Optimizers and pooling give the host's bits on a device.
+namespace {
+
+using namespace weft;
+
+bool no_device() {
+  if (cuda::is_available()) return false;
+  WARN("skipped: " << cuda::why_unavailable());
+  return true;
+}
+bool same(const Tensor& device, const Tensor& host) {
+  return device.strides() == host.strides() && equal(device.detach().to("cpu"), host.detach());
+}
+
+// Parameters of many sizes and dtypes, one of them not aligned to 16 bytes, with gradients.
+std::vector<Tensor> parameters(Device device, int64_t count) {
+  std::vector<Tensor> all;
+  Generator generator(5);
+  for (int64_t i = 0; i < count; ++i) {
+    const DType dtypes[] = {DType::f32, DType::bf16, DType::f16, DType::f64};
+    const TensorOptions o{.dtype = dtypes[i % 4]};
+    const int64_t n = i == 5 ? 9000 : 1 + i * 37 % 400;
+    Tensor p = randn({n + 1}, o, &generator).to(device).slice(0, i % 3 == 0 ? 1 : 0, n), g = randn({p.numel()}, o, &generator);
+    p = p.detach();
+    p.set_requires_grad(true);
+    p.set_grad(g.to(device));
+    all.push_back(p);
+  }
+  return all;
+}
+
+template <class Optimizer, class Options>
+void same_updates(const Options& options, int64_t count, uint64_t most_launches) {
+  std::vector<Tensor> host = parameters("cpu", count), device = parameters("cuda", count);
+  Optimizer on_host(host, options), on_device(device, options);
+  for (int step = 0; step < 3; ++step) {
+    on_host.step();
+    const uint64_t before = detail::cuda_backend()->launches();
+    on_device.step();
+    if (step > 0) CHECK(detail::cuda_backend()->launches() - before <= most_launches);
+  }
+  for (size_t i = 0; i < host.size(); ++i) CHECK(equal(device[i].detach().to("cpu"), host[i].detach()));
+}
+
+TEST_CASE("optimizers on a device: the host's bits, a few launches for hundreds of parameters") {
+  if (no_device()) return;
+  for (int64_t count : {13, 300}) {
+    same_updates<optim::SGD>(optim::SGDOptions{.lr = 0.1, .weight_decay = 0.01}, count, 4);
+    same_updates<optim::SGD>(optim::SGDOptions{.lr = 0.1, .momentum = 0.9, .nesterov = true}, count, 4);
+    same_updates<optim::Adam>(optim::AdamOptions{.lr = 0.1, .weight_decay = 0.01, .amsgrad = true}, count, 4);
+    same_updates<optim::AdamW>(optim::AdamWOptions{.lr = 0.1, .weight_decay = 0.01}, count, 4);
+  }
+}
+
+TEST_CASE("parameters on the host and on a device in one optimizer") {
+  if (no_device()) return;
+  std::vector<Tensor> mixed = parameters("cpu", 8), host = parameters("cpu", 8), device = parameters("cuda", 8);
+  for (size_t i = 0; i < mixed.size(); i += 2) mixed[i] = device[i];
+  optim::SGD(mixed, {.lr = 0.5}).step();
+  optim::SGD(host, {.lr = 0.5}).step();
+  for (size_t i = 0; i < mixed.size(); ++i) CHECK(equal(mixed[i].detach().to("cpu"), host[i].detach()));
+}
+
+// `f` of x and, where x is floating, the gradient of a weighted sum.
+void same_pool(const Tensor& x, const std::function<Tensor(const Tensor&)>& f) {
+  Tensor results[2], gradients[2];
+  for (int i = 0; i < 2; ++i) {
+    Tensor in = i == 0 ? x.detach() : x.detach().to("cuda");
+    REQUIRE(in.strides() == x.strides());
+    if (is_floating(x.dtype())) in.set_requires_grad(true);
+    const Tensor y = f(in);
+    results[i] = y.detach();
+    if (!is_floating(x.dtype())) continue;
+    Generator generator(3);
+    const Tensor g = randn(y.sizes(), {.dtype = DType::f32}, &generator).to(y.dtype());
+    y.backward(g.to(in.device()));
+    gradients[i] = in.grad();
+  }
+  CHECK(same(results[1], results[0]));
+  if (gradients[0].defined()) CHECK(same(gradients[1], gradients[0]));
+}
+
+TEST_CASE("pooling on a device: the host's bits in every layout, forwards and backwards") {
+  if (no_device()) return;
+  Generator generator(1);
+  for (DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64, DType::i64, DType::u8})
+    for (int64_t channels : {3, 16})
+      for (MemoryFormat format : {MemoryFormat::contiguous, MemoryFormat::channels_last}) {
+        const Tensor x = (randn({2, channels, 9, 11}, {.dtype = DType::f32}, &generator) * 20).to(dtype).contiguous(format);
+        same_pool(x, [](const Tensor& t) { return max_pool2d(t, 2); });
+        same_pool(x, [](const Tensor& t) {
+          return max_pool2d(t, {3, 2}, {.stride = {2, 1}, .padding = 1, .dilation = {2, 1}, .ceil_mode = true});
+        });
+        same_pool(x, [](const Tensor& t) { return adaptive_max_pool2d(t, {4, 13}); });
+        if (!is_floating(dtype) && dtype != DType::i64) continue;
+        same_pool(x, [](const Tensor& t) { return avg_pool2d(t, 3, {.stride = 1, .padding = 1}); });
+        same_pool(x, [](const Tensor& t) {
+          return avg_pool2d(t, {3, 4}, {.stride = 2, .padding = 1, .ceil_mode = true, .count_include_pad = false});
+        });
+        same_pool(x, [](const Tensor& t) { return adaptive_avg_pool2d(t, {5, 3}); });
+      }
+  const Tensor volume = randn({2, 4, 5, 6, 7}, {}, &generator), line = randn({4, 50}, {}, &generator);
+  for (const Tensor& x : {volume, volume.contiguous(MemoryFormat::channels_last_3d), volume.transpose(2, 4)}) {
+    same_pool(x, [](const Tensor& t) { return max_pool3d(t, 3, {.stride = 2, .padding = 1}); });
+    same_pool(x, [](const Tensor& t) { return avg_pool3d(t, 2, {.stride = 1}); });
+  }
+  same_pool(line, [](const Tensor& t) { return max_pool1d(t, 4); });
+  same_pool(line, [](const Tensor& t) { return adaptive_avg_pool1d(t, 7); });
+}
+
+}  // namespace
