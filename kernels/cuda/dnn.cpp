@@ -17,6 +17,10 @@ bool library_takes(const ConvolutionCall& c) {
   if (c.dtype != DType::f32 && c.dtype != DType::f64 && c.dtype != DType::bf16 && c.dtype != DType::f16) return false;
   int64_t x = c.batch * c.cin, y = c.batch * c.cout, w = c.cout * (c.cin / c.groups);
   for (int d = 0; d < 3; ++d) x *= c.x_size[d], y *= c.y_size[d], w *= c.kernel[d];
+  for (int d = 0; d < 3; ++d) {
+    const int64_t reach = c.dilation[d] * (c.kernel[d] - 1), padded = c.x_size[d] + 2 * c.padding[d];
+    if (padded <= reach || c.y_size[d] != (padded - reach - 1) / c.stride[d] + 1) return false;
+  }
   return x > 0 && y > 0 && w > 0 && x < kMost && y < kMost && w < kMost;
 }
 
