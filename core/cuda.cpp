@@ -1,5 +1,7 @@
 #include "core/cuda.h"
 
+#include <atomic>
+
 #include "core/device_backend.h"
 #include "core/error.h"
 
@@ -127,5 +129,14 @@ void record_stream(const Tensor& t, const Stream& stream) {
   WEFT_CHECK(t.defined() && t.device().is_cuda(), "record_stream: needs a tensor on a device, got {}", t);
   detail::cuda_backend()->record_stream(t.impl()->storage->data, stream.handle());
 }
+
+// ---- matrix products
+
+namespace {
+std::atomic<bool> tf32{false};
+}
+void set_allow_tf32(bool allow) { tf32.store(allow, std::memory_order_relaxed); }
+bool allow_tf32() { return tf32.load(std::memory_order_relaxed); }
+std::string blas_library() { return is_available() ? detail::cuda_backend()->blas_library() : why_unavailable(); }
 
 }  // namespace weft::cuda

@@ -108,4 +108,11 @@ void empty_cache();
 /// t's memory is in use on `stream` too: it is not handed out again before what that stream holds when t dies is done.
 void record_stream(const Tensor& t, const Stream& stream);
 
+/// Whether f32 matrix products may round their operands to TF32 (10 bits of mantissa), several times as fast on tensor
+/// cores; sums stay in f32. Off at first. Of the whole process.
+void set_allow_tf32(bool allow);
+bool allow_tf32();
+/// Name, version and path of the library of matrix products, or what is missing.
+std::string blas_library();
+
 }  // namespace weft::cuda

@@ -32,6 +32,8 @@ struct DeviceBackend {
   void (*reset_peak)(int device);
   void (*empty_cache)();
   void (*record_stream)(void* p, void* stream);
+  /// The library of matrix products, or what is missing.
+  std::string (*blas_library)();
 
   /// Copies on the current stream of the device; `wait`: returns when `to` holds the bytes.
   void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes, bool wait);

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "kernels/cuda/allocator.h"
+#include "kernels/cuda/blas.h"
 #include "kernels/cuda/fault_check.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/runtime.h"
@@ -141,6 +142,7 @@ const detail::DeviceBackend make_table(int devices) {
   b.empty_cache = empty_cache;
   b.record_stream = [](void* p, void* stream) { record_stream(p, stream_of(stream)); };
   b.copy = copy;
+  b.blas_library = blas_library;
   b.stream_create = stream_create;
   b.stream_destroy = [](void* s, int) noexcept { cudaStreamDestroy(stream_of(s)); };
   b.stream_current = [](int device) -> void* { return current_stream(device); };

@@ -1,15 +1,11 @@
 // The convolution ops on devices: from tensors to the plain descriptions of dnn.h.
 #include "core/ops/conv.h"
 
+#include "core/cuda.h"
 #include "core/ops/copy.h"
 #include "core/ops/extents.h"
 #include "kernels/cuda/dnn.h"
 #include "kernels/cuda/kernels.h"
-
-namespace weft::cuda {
-bool allow_tf32();
-[[gnu::weak]] bool allow_tf32() { return false; }
-}  // namespace weft::cuda
 
 namespace weft::gpu {
 namespace {
