@@ -316,10 +316,13 @@ __global__ void __launch_bounds__(kThreads) key_value_gradients(Arguments<S> a) 
     }
   }
   S *out_k = a.grad_k.matrix(at.batch, at.head), *out_v = a.grad_v.matrix(at.batch, at.head);
+#pragma unroll
   for (int i = 0; i < n; ++i) {
     const i64 key = at.first + ty * n + i;
     if (key >= a.tk) continue;
+#pragma unroll
     for (int c = 0; c < kChunks; ++c)
+#pragma unroll
       for (int j = 0; j < n; ++j) {
         const i64 to = column + c * kTile + tx * n + j;
         if (to < a.d) out_k[key * a.grad_k.time + to * a.grad_k.width] = store<S>(dk[c][i][j] * a.scale);

@@ -1,11 +1,5 @@
-#include "core/ops/conv.h"
-
-#include "core/ops/copy.h"
-#include "core/ops/reduce.h"
 #include "kernels/cuda/allocator.h"
 #include "kernels/cuda/dnn.h"
-#include "kernels/cuda/kernels.h"
-#include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/tiles.cuh"
 
 namespace weft::gpu {
@@ -177,18 +171,53 @@ __global__ void __launch_bounds__(kThreads) product(Arguments<S> p) {
   }
 }
 
-// bias[c] = sum of y over batch and space: one block a channel.
-template <class S>
-__global__ void __launch_bounds__(kThreads) channel_sums(Geometry g, const S* y, S* out, int channels) {
+// Sums of y over batch and space for each channel, in two steps: `splits` runs of positions, then their sums. A block
+// takes `kChannels` channels (neighbours in memory) and kThreads / kChannels positions at once.
+template <class S, int kChannels>
+__global__ void __launch_bounds__(kThreads) channel_partials(Geometry g, const S* y, Wide<S>* partials, int channels,
+                                                             i64 positions, i64 run) {
   using T = Wide<S>;
-  WEFT_SHARED(T[32], shared);
-  for (int c = blockIdx.x; c < channels; c += gridDim.x) {
-    const T sum = block_row<reduction::Sum<T>, T>(i64(g.batch) * g.y_area, shared, [&](i64 i) {
+  WEFT_SHARED(T[kThreads], sums);
+  const int c = blockIdx.x * kChannels + threadIdx.x % kChannels, lane = threadIdx.x / kChannels;
+  const i64 first = blockIdx.y * run, last = first + run < positions ? first + run : positions;
+  T sum = T(0);
+  if (c < channels)
+    for (i64 i = first + lane; i < last; i += kThreads / kChannels) {
       const Position p = position(u32(i), g.y_area, g.y_size, g.batch);
-      return load<S>(y[p.offset * g.y_strides[0] + c * g.y_strides[1] + p.at[0] * g.y_strides[2] +
+      sum += load<S>(y[p.offset * g.y_strides[0] + c * g.y_strides[1] + p.at[0] * g.y_strides[2] +
                        p.at[1] * g.y_strides[3] + p.at[2] * g.y_strides[4]]);
-    });
-    if (threadIdx.x == 0) out[c] = store<S>(sum);
+    }
+  sums[threadIdx.x] = sum;
+  for (int half = kThreads / kChannels / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (lane < half) sums[threadIdx.x] += sums[threadIdx.x + half * kChannels];
+  }
+  if (lane == 0 && c < channels) partials[i64(blockIdx.y) * channels + c] = sums[threadIdx.x];
+}
+template <class S>
+__global__ void __launch_bounds__(kThreads) channel_sums(const Wide<S>* partials, S* out, int channels, int splits) {
+  for (i64 c = blockIdx.x * i64(blockDim.x) + threadIdx.x; c < channels; c += i64(gridDim.x) * blockDim.x) {
+    Wide<S> sum = Wide<S>(0);
+    for (int s = 0; s < splits; ++s) sum += partials[i64(s) * channels + c];
+    out[c] = store<S>(sum);
+  }
+}
+
+// Memory without holes, kCount elements (of one channel, or of neighbouring channels) at a time.
+template <class S, int kCount>
+__global__ void __launch_bounds__(kThreads) add_to_channels(S* to, const S* bias, u32 packs, Divider area,
+                                                            Divider channels, bool channels_last) {
+  struct alignas(kCount * sizeof(S)) Elements {
+    S v[kCount];
+  };
+  for (u32 p = blockIdx.x * blockDim.x + threadIdx.x; p < packs; p += gridDim.x * blockDim.x) {
+    Elements e = reinterpret_cast<Elements*>(to)[p];
+    const u32 place = channels_last ? p * kCount : area.quotient(p * kCount);
+    const u32 c = place - channels.quotient(place) * channels.divisor;
+#pragma unroll
+    for (int k = 0; k < kCount; ++k)
+      e.v[k] = store<S>(load<S>(e.v[k]) + load<S>(bias[channels_last ? c + k : c]));
+    reinterpret_cast<Elements*>(to)[p] = e;
   }
 }
 
@@ -214,6 +243,51 @@ Geometry geometry(const ConvolutionCall& c) {
   return g;
 }
 
+template <class S>
+void sum_channels(const ConvolutionCall& c) {
+  if (c.cout == 0) return;
+  const Geometry g = geometry(c);
+  const i64 positions = c.batch * g.y_area;
+  const bool neighbours = c.y_strides[1] == 1 && c.cout > 1;
+  const i64 across = neighbours ? (c.cout + 31) / 32 : c.cout;
+  i64 splits = 1024 / across;  // a function of the shape alone
+  if (splits > positions / 1024) splits = positions / 1024;
+  if (splits < 1) splits = 1;
+  const i64 run = (positions + splits - 1) / splits;
+  Workspace partials(size_t(splits * c.cout) * sizeof(Wide<S>));
+  const auto sum = [&](auto kernel) {
+    launch(kernel, dim3(unsigned(across), unsigned(splits)), kThreads, 0, current_stream(), g,
+           static_cast<const S*>(c.y), partials.as<Wide<S>>(), int(count(c.cout)), positions, run);
+  };
+  if (neighbours)
+    sum(channel_partials<S, 32>);
+  else
+    sum(channel_partials<S, 1>);
+  launch(channel_sums<S>, grid_for(c.cout), kThreads, 0, current_stream(), partials.as<Wide<S>>(),
+         static_cast<S*>(c.bias), int(c.cout), int(splits));
+}
+
+template <class S>
+void add_bias(const ConvolutionCall& c) {
+  if (c.kind == Kind::weight_gradient) return sum_channels<S>(c);
+  const bool forward = c.kind == Kind::forward;
+  const Geometry g = geometry(c);
+  const i64 channels = forward ? c.cout : c.cin, area = forward ? g.y_area : g.x_area,
+            n = c.batch * channels * area;
+  S* to = static_cast<S*>(forward ? c.y : c.x);
+  const bool channels_last = channels > 1 && (forward ? c.y_strides : c.x_strides)[1] == 1;
+  constexpr int kCount = Pack<S>::kCount;
+  const auto add = [&](auto kernel, int count_at_once) {
+    launch(kernel, grid_for(n / count_at_once), kThreads, 0, current_stream(), to, static_cast<const S*>(c.bias),
+           count(n) / u32(count_at_once), Divider(u32(area)), Divider(u32(channels)), channels_last);
+  };
+  if (n == 0) return;
+  if ((channels_last ? channels : area) % kCount == 0 && aligned16(to))
+    add(add_to_channels<S, kCount>, kCount);
+  else
+    add(add_to_channels<S, 1>, 1);
+}
+
 template <class S, Kind kKind>
 void run(const ConvolutionCall& c) {
   constexpr int kTile = Tiles<Wide<S>>::kTile;
@@ -230,9 +304,7 @@ void run(const ConvolutionCall& c) {
   } else {
     p.a = y, p.b = x, p.c = static_cast<S*>(c.w);
     p.rows = u32(p.g.cout), p.columns = count(i64(p.g.cin) * p.g.taps), p.depth = count(c.batch * p.g.y_area);
-    if (c.bias != nullptr && c.cout > 0)
-      launch(channel_sums<S>, dim3(unsigned(c.cout < 65536 ? c.cout : 65536)), kThreads, 0, current_stream(), p.g, y,
-             static_cast<S*>(c.bias), int(count(c.cout)));
+    if (c.bias != nullptr) sum_channels<S>(c);
   }
   if (p.rows == 0 || p.columns == 0) return;
   p.row_tiles = (p.rows + kTile - 1) / kTile, p.column_tiles = (p.columns + kTile - 1) / kTile;
@@ -259,6 +331,11 @@ void convolution_kernels(const ConvolutionCall& c) {
   if (c.dtype == DType::i64 && c.kind != Kind::weight_gradient) return run<int64_t>(c);
   WEFT_FAIL("convolution: no {} for {}; convert the tensors to a float dtype",
             c.kind == Kind::weight_gradient ? "weight gradient" : "kernel", c.dtype);
+}
+
+void add_bias(const ConvolutionCall& c) {
+  if (c.bias == nullptr) return;
+  with_floating(c.dtype, [&](auto s) { add_bias<typename decltype(s)::type>(c); });
 }
 
 }  // namespace dnn

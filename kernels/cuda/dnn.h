@@ -54,6 +54,11 @@ struct AttentionCall {
   int64_t mask_strides[4] = {0, 0, 0, 0};  ///< 0 broadcasts
 };
 
+/// What the library may take; of this, supports() tells what it does take. Convolution: floats, y of the size that
+/// follows from x, fewer than 2^31 elements. The bias is not the library's: see add_bias(). Attention: bf16 and f16 without a mask, rows of a multiple
+/// of 8 elements in memory, at most 256.
+bool library_takes(const ConvolutionCall& c);
+bool library_takes(const AttentionCall& c);
 /// The library is there and takes this call. Cheap after the first call of a shape.
 bool supports(const ConvolutionCall& c);
 bool supports(const AttentionCall& c);
@@ -69,5 +74,8 @@ std::string dnn_self_test();
 /// The project's own kernels, on the current stream: any layout, any mask, every dtype of the ops.
 void convolution_kernels(const ConvolutionCall& c);
 void attention_kernels(const AttentionCall& c);
+/// The bias of a call whose product the library made: added to y or x (memory without holes), or (weight gradient)
+/// summed from y.
+void add_bias(const ConvolutionCall& c);
 
 }  // namespace weft::gpu::dnn
