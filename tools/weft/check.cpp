@@ -155,17 +155,23 @@ class Runner {
       int status = 0;
       waitpid(child.pid, &status, 0);
       if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
+      if (WIFEXITED(status) && WEXITSTATUS(status) == kNoDevice) use_device();  // throws
       error = WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "an error";
     }
     WEFT_CHECK(error.empty(), "check: a process of --jobs ended in: {}; --jobs 1 tells where", error);
   }
+  static constexpr int kNoDevice = 3;
   int run_child(size_t share, int to) {
     try {
       use_device();
+    } catch (const Error&) {
+      return kNoDevice;
+    }
+    try {
       run_share(share, static_cast<size_t>(options_.jobs), 1);
     } catch (const std::exception& e) {
       std::fflush(stdout);
-      if (share == 0) std::fprintf(stderr, "weft: %s\n", e.what());
+      std::fprintf(stderr, "weft: %s\n", e.what());
       return 1;
     }
     std::string text;
@@ -185,6 +191,7 @@ class Runner {
     if (file.head.contains("tensors") && file.head["tensors"].is_string())
       file.tensors = std::make_unique<TensorFile>((folder / file.head["tensors"].get<std::string>()).string());
     Counts counts;
+    const std::string more = options_.device == "cpu" ? "" : " --device " + options_.device;
     CaseFunction run_case = case_function(file.folder);
     // A file without `cases` is one case.
     const nlohmann::ordered_json whole = nlohmann::ordered_json::array({file.head});
@@ -215,9 +222,9 @@ class Runner {
       (o.kind == Outcome::Kind::missing ? counts.missing : counts.failed)++;
       if (o.kind == Outcome::Kind::missing && !options_.strict) continue;
       std::lock_guard lock(mutex_);
-      std::printf("%s %s/%s %s: %s\n    weft check %s --only '^%s/%s$'\n",
+      std::printf("%s %s/%s %s: %s\n    weft check %s --only '^%s/%s$'%s\n",
                   o.kind == Outcome::Kind::missing ? "MISSING" : "FAIL", file.folder.c_str(), file.stem.c_str(),
-                  id.c_str(), o.detail.c_str(), folder.c_str(), file.stem.c_str(), id.c_str());
+                  id.c_str(), o.detail.c_str(), folder.c_str(), file.stem.c_str(), id.c_str(), more.c_str());
     }
     std::lock_guard lock(mutex_);
     add(file.folder, file.stem, counts);
