@@ -131,67 +131,6 @@ Tensor full_like(const Tensor& like, Scalar value, std::optional<DType> dtype) {
   return t;
 }
 
-Tensor arange(Scalar start, Scalar end, Scalar step, const TensorOptions& o) {
-  bool integers = !start.is_floating() && !end.is_floating() && !step.is_floating();
-  DType t = o.dtype ? *o.dtype : integers ? DType::i64 : default_dtype();
-  WEFT_CHECK(step.f64() != 0, "arange: step must not be 0");
-  WEFT_CHECK(std::isfinite(start.f64()) && std::isfinite(end.f64()) && std::isfinite(step.f64()),
-             "arange: needs finite start, end and step, got {}, {}, {}", start.f64(), end.f64(), step.f64());
-  WEFT_CHECK(step.f64() > 0 ? start.f64() <= end.f64() : start.f64() >= end.f64(),
-             "arange: cannot reach {} from {} in steps of {}", end.f64(), start.f64(), step.f64());
-  WEFT_CHECK_TYPE(t != DType::bool_, "arange: not defined for bool");
-  Tensor out;
-  if (integers) {
-    int64_t s = step.i64(), range = 0;
-    WEFT_CHECK(!__builtin_sub_overflow(end.i64(), start.i64(), &range),
-               "arange: the range from {} to {} does not fit into 63 bits", start.i64(), end.i64());
-    int64_t n = s > 0 ? (range + s - 1) / s : (range + s + 1) / s;
-    Tensor wide = empty({n}, {.dtype = DType::i64});
-    int64_t* p = detail::host_data<int64_t>(wide);
-    for (int64_t i = 0; i < n; ++i) p[i] = start.i64() + i * s;
-    out = wide.to(t).to(o.device);
-  } else {
-    // For integer results PyTorch truncates the bounds first.
-    double n = is_floating(t) ? std::ceil((end.f64() - start.f64()) / step.f64())
-                              : std::ceil(static_cast<double>(end.i64() - start.i64()) /
-                                          static_cast<double>(std::max<int64_t>(std::llabs(step.i64()), 1)) *
-                                          (step.f64() < 0 ? -1 : 1));
-    WEFT_CHECK(n < 9e18, "arange: {} elements do not fit into 63 bits", n);
-    Tensor wide = empty({static_cast<int64_t>(n)}, {.dtype = DType::f64});
-    double* p = detail::host_data<double>(wide);
-    for (int64_t i = 0; i < static_cast<int64_t>(n); ++i)
-      p[i] = is_floating(t) ? start.f64() + static_cast<double>(i) * step.f64()
-                            : static_cast<double>(start.i64() + i * step.i64());
-    out = wide.to(t).to(o.device);
-  }
-  if (o.requires_grad) out.set_requires_grad(true);
-  return out;
-}
-Tensor arange(Scalar end) { return arange(end.is_floating() ? Scalar(0.0) : Scalar(0), end); }
-
-Tensor linspace(Scalar start, Scalar end, int64_t steps, const TensorOptions& o) {
-  WEFT_CHECK(steps >= 0, "linspace: steps must not be negative, got {}", steps);
-  DType t = o.dtype.value_or(default_dtype());
-  Tensor wide = empty({steps}, {.dtype = DType::f64});
-  double* p = detail::host_data<double>(wide);
-  // In f32 where the result is: the same rounding as PyTorch. Both halves count from their own end.
-  auto fill = [&](auto zero) {
-    using F = decltype(zero);
-    F a = static_cast<F>(start.f64()), b = static_cast<F>(end.f64());
-    F step = steps > 1 ? (b - a) / static_cast<F>(steps - 1) : F(0);
-    for (int64_t i = 0; i < steps; ++i)
-      p[i] = static_cast<double>(i < steps / 2 || steps == 1 ? a + step * static_cast<F>(i)
-                                                             : b - step * static_cast<F>(steps - 1 - i));
-  };
-  if (t == DType::f64 || !is_floating(t))
-    fill(0.0);
-  else
-    fill(0.0f);
-  Tensor out = wide.to(t).to(o.device);
-  if (o.requires_grad) out.set_requires_grad(true);
-  return out;
-}
-
 Tensor eye(int64_t n, std::optional<int64_t> m, const TensorOptions& o) {
   int64_t cols = m.value_or(n);
   WEFT_CHECK(n >= 0 && cols >= 0, "eye: negative size ({}, {})", n, cols);

@@ -15,6 +15,7 @@
 #include "core/ops/optimizer_step.h"
 #include "core/ops/pool.h"
 #include "core/ops/random.h"
+#include "core/ops/range.h"
 #include "core/ops/recurrent.h"
 #include "core/ops/reduce.h"
 #include "core/ops/require.h"

@@ -61,13 +61,16 @@ __global__ void __launch_bounds__(kThreads) scan_columns(Lines l) {
 }
 
 // The same for lines that are runs of memory: a warp turns tiles of 32 lines in shared memory.
+template <class S>
+inline constexpr int kRowWarps = sizeof(S) == 8 ? 4 : 8;  // whose tiles fit into static shared memory
+
 template <bool Product, class S>
 __global__ void __launch_bounds__(kThreads) scan_rows(Lines l) {
-  constexpr int kWarps = kThreads / 32;
+  constexpr int kWarps = kRowWarps<S>;
   WEFT_SHARED(S[kWarps * 32 * 33], tiles);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   S* tile = tiles + warp * 32 * 33;
-  for (i64 line = (i64(blockIdx.x) * kWarps + warp) * 32; line < l.outer; line += i64(gridDim.x) * kThreads) {
+  for (i64 line = (i64(blockIdx.x) * kWarps + warp) * 32; line < l.outer; line += i64(gridDim.x) * kWarps * 32) {
     const int lines = int(l.outer - line < 32 ? l.outer - line : 32);
     const S* x = static_cast<const S*>(l.in) + line * l.n;
     S* y = static_cast<S*>(l.out) + line * l.n;
@@ -165,7 +168,8 @@ void scan_lines(Lines l) {
   const i64 lines = l.outer * l.inner;
   // One order for a shape: line after line where lines are many or short.
   if (lines >= 4096 || l.n <= 64) {
-    if (l.inner == 1 && l.n > 1) return launch(scan_rows<Product, S>, grid_for(lines), kThreads, 0, current_stream(), l);
+    if (l.inner == 1 && l.n > 1) 
+      return launch(scan_rows<Product, S>, grid_for(lines), 32 * kRowWarps<S>, 0, current_stream(), l);
     return launch(scan_columns<Product, S>, grid_for(lines), kThreads, 0, current_stream(), l);
   }
   l.chunks = (l.n + kChunk - 1) / kChunk;
