@@ -168,7 +168,7 @@ void scan_lines(Lines l) {
   const i64 lines = l.outer * l.inner;
   // One order for a shape: line after line where lines are many or short.
   if (lines >= 4096 || l.n <= 64) {
-    if (l.inner == 1 && l.n > 1) 
+    if (l.inner == 1 && l.n > 1)
       return launch(scan_rows<Product, S>, grid_for(lines), 32 * kRowWarps<S>, 0, current_stream(), l);
     return launch(scan_columns<Product, S>, grid_for(lines), kThreads, 0, current_stream(), l);
   }

@@ -66,6 +66,7 @@ class Launch {
   std::vector<Thread> threads_;
   std::vector<int> ready_;
   std::vector<void*> entered_;
+  size_t entered_bytes_ = 0;
   int current_ = 0, arrived_ = 0;
   uint64_t random_state_;
 };
@@ -121,6 +122,7 @@ void Launch::run_block(uint64_t index) {
   blockIdx = {unsigned(index % grid_.x), unsigned(index / grid_.x % grid_.y), unsigned(index / grid_.x / grid_.y)};
   ++counts().blocks;
   entered_.clear();
+  entered_bytes_ = 0;
   if (shared_) std::memset(shared_.get(), poison_, shared_bytes_);
   char* memory = stacks(threads_.size());
   ready_.clear();
@@ -212,6 +214,9 @@ void Launch::enter_shared(void* variable, size_t bytes) {
   for (void* seen : entered_)
     if (seen == variable) return;
   entered_.push_back(variable);
+  entered_bytes_ += bytes;
+  WEFT_ASSERT(entered_bytes_ <= kDefaultShared, "launch: shared variables of {} bytes; a kernel has {}", entered_bytes_,
+              kDefaultShared);
   std::memset(variable, poison_, bytes);
 }
 
