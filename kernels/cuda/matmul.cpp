@@ -5,7 +5,6 @@
 #include "core/cuda.h"
 #include "core/ops/copy.h"
 #include "core/ops/reduce.h"
-#include "core/thread_state.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/product.h"
@@ -76,11 +75,10 @@ Lines lines(const MatrixView& x, int64_t rows, int64_t columns) {
 // An operand that lies neither in rows nor in columns is copied.
 void fit(MatrixView& x, int64_t rows, int64_t columns, int64_t batch, const Tensor& owner, Tensor& kept) {
   if (lines(x, rows, columns).ld != 0) return;
-  NoGrad guard;
   const bool many = batch > 1 && x.batch != 0;
   const Dims sizes = many ? Dims{batch, rows, columns} : Dims{rows, columns};
   const Dims strides = many ? Dims{x.batch, x.row, x.column} : Dims{x.row, x.column};
-  kept = dense_copy(owner.as_strided(sizes, strides));
+  kept = dense_copy(detail::alias(owner, sizes, strides, owner.storage_offset()));
   x = view(kept);
 }
 
@@ -165,16 +163,16 @@ void multiply(ProductCall& p, const Tensor& a, const Tensor& b, const Tensor& ad
   Tensor kept_a, kept_b;
   fit(p.a, p.m, p.k, p.batch, a, kept_a);
   fit(p.b, p.k, p.n, p.batch, b, kept_b);
+  join_rows(p);
   const bool bias = p.addend.data && adds_bias(p);
   if (p.addend.data && !bias) {
     const Lines d = lines(p.out, p.m, p.n);
     const Lines c = d.columns ? as_columns(p.addend, p.m, p.n) : as_rows(p.addend, p.m, p.n);
     if (c.ld == 0 || (p.batch > 1 && p.addend.batch == 0)) {
-      copy_into(out, addend);
+      copy_into(out, addend);  // broadcast
       p.addend = p.out;
     }
   }
-  join_rows(p);
   if (p.batch <= kMaxMatmulBatch) return run(p, bias);
   ProductCall part = p;
   for (int64_t first = 0; first < p.batch; first += kMaxMatmulBatch) {

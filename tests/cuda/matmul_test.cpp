@@ -143,6 +143,22 @@ TEST_CASE("addmm: addends of every shape and layout") {
   for (const Dims& shape : {Dims{5, 4, 3}, Dims{4, 3}, Dims{3}, Dims{5, 1, 1}})
     check_equal({random(shape), random({5, 4, 6}), random({5, 6, 3})}, {kPlain, kPlain, kTransposed},
                 [](auto& x) { return baddbmm(x[0], x[1], x[2], {.beta = 2}); });
+  // Batches of one number, or of one row, whose addends lie apart.
+  const Change apart = [](const Tensor& t) {
+    Tensor wide = zeros({2 * t.sizes()[0], t.sizes()[1], t.sizes()[2]}, {.dtype = t.dtype(), .device = t.device()});
+    wide = wide.slice(0, 0, 2 * t.sizes()[0], 2);
+    wide.copy_(t);
+    return wide;
+  };
+  for (int64_t n : {1, 3})
+    for (int64_t m : {1, 2})
+      for (const Change& layout : {kPlain, apart})
+        check_equal({random({5, m, n}), random({5, m, 4}), random({4, n})},
+                    {layout, layout,
+                     [n](const Tensor& t) {
+                       return t.expand({5, 4, n});
+                     }},
+                    [](auto& x) { return baddbmm(x[0], x[1], x[2]); });
   // An addend that does not count is not read.
   const Tensor nan = full({4, 3}, std::numeric_limits<double>::quiet_NaN());
   check_equal({nan, random({4, 6}), random({6, 3})}, {kPlain, kPlain, kPlain},
@@ -302,6 +318,16 @@ TEST_CASE("matmul: transpositions, leading dimensions, strides and epilogues mea
 }
 
 #ifdef WEFT_CUDA_EMULATE
+TEST_CASE("product: the same in any order of threads and blocks") {
+  const emulate::Settings before = emulate::settings();
+  for (uint64_t seed : {1, 2, 3}) {
+    emulate::settings() = {.seed = seed, .poison = uint8_t(seed == 3 ? 0 : 0x7f)};
+    check_equal({random({3, 70, 40}, DType::i32), random({3, 40, 90}, DType::i32)}, {kPlain, kTransposed},
+                [](auto& x) { return bmm(x[0], x[1]); });
+  }
+  emulate::settings() = before;
+}
+
 TEST_CASE("matmul: the emulation refuses what the library refuses") {
   auto fails = [](const std::function<void(MatmulCall&)>& change) {
     Raw raw(false, true);
