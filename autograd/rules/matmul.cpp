@@ -41,10 +41,28 @@ void linear(Node& n, const Tensor* g, Tensor* gin) {
     gin[0] = g[0].dim() == 2 ? dx : dx.reshape(sizes);
   }
   if (n.needs(1)) {
-    const Tensor x = n.input(0);
-    gin[1] = weft::mm(rows.t(), x.dim() == 2 ? x : x.reshape({count, x.sizes().back()}));
+    const Tensor x = n.input(0), x_rows = x.dim() == 2 ? x : x.reshape({count, x.sizes().back()});
+    if (n.needs(2) && rows.device().is_cuda()) {  // one pass over g
+      Tensor both[2];
+      detail::linear_grad(rows, x_rows, both);
+      gin[1] = both[0];
+      gin[2] = both[1];
+      return;
+    }
+    gin[1] = weft::mm(rows.t(), x_rows);
   }
   if (n.needs(2)) gin[2] = rows.sum({.dim = 0});
+}
+
+// Of dw = g^T x and db = sum of rows of g, with their gradients w' and b': dg = x w'^T + b', dx = g w'
+void linear_grad(Node& n, const Tensor* g, Tensor* gin) {
+  if (n.needs(0)) {
+    if (g[0].defined())
+      gin[0] = weft::linear(n.input(1), g[0], g[1]);
+    else if (g[1].defined())
+      gin[0] = g[1].expand(n.input(0).sizes());
+  }
+  if (n.needs(1) && g[0].defined()) gin[1] = weft::mm(n.input(0), g[0]);
 }
 
 }  // namespace weft::rules

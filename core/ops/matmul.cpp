@@ -17,6 +17,8 @@ const OpRecord AddmmOp::batched{
     .name = "baddbmm", .save_inputs = 6, .cpu = cpu::addmm, .rule = rules::addmm, .cast = Cast::lower};
 const OpRecord LinearOp::record{
     .name = "linear", .save_inputs = 3, .cpu = cpu::linear, .rule = rules::linear, .cast = Cast::lower};
+const OpRecord LinearGradOp::record{
+    .name = "linear_grad", .save_inputs = 3, .cpu = cpu::linear_grad, .rule = rules::linear_grad};
 
 namespace {
 
@@ -197,6 +199,17 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const Tensor in[3] = {x, weight, bias};
   dispatch(LinearOp::record, in, out, NoAttrs{});
   return out;
+}
+
+void detail::linear_grad(const Tensor& g, const Tensor& x, Tensor (&out)[2]) {
+  check_rank("linear_grad", g, 2);
+  check_rank("linear_grad", x, 2);
+  check_dtypes("linear_grad", g, x);
+  WEFT_CHECK(g.sizes()[0] == x.sizes()[0], "linear_grad: rows of {} and {} differ", g, x);
+  out[0] = detail::allocate({g.sizes()[1], x.sizes()[1]}, g.dtype(), g.device());
+  out[1] = detail::allocate({g.sizes()[1]}, g.dtype(), g.device());
+  const Tensor in[2] = {g, x};
+  dispatch(LinearGradOp::record, in, out, NoAttrs{});
 }
 
 Tensor kron(const Tensor& a, const Tensor& b) {

@@ -51,16 +51,24 @@ struct AddmmOp {  ///< addend, a, b: two or three dimensions
 struct LinearOp {  ///< x, weight, bias
   static const OpRecord record;
 };
+struct LinearGradOp {  ///< of rows g [r, out] and x [r, in]: g^T x [out, in] and the sum of the rows of g [out]
+  static const OpRecord record;
+};
+namespace detail {
+void linear_grad(const Tensor& g, const Tensor& x, Tensor (&out)[2]);
+}
 
 namespace cpu {
 void mm(const OpCall& c);
 void addmm(const OpCall& c);
 void linear(const OpCall& c);
+void linear_grad(const OpCall& c);
 }  // namespace cpu
 namespace rules {
 void mm(Node& n, const Tensor* g, Tensor* gin);
 void addmm(Node& n, const Tensor* g, Tensor* gin);
 void linear(Node& n, const Tensor* g, Tensor* gin);
+void linear_grad(Node& n, const Tensor* g, Tensor* gin);
 }  // namespace rules
 
 }  // namespace weft

@@ -1,6 +1,7 @@
 #include "core/ops/matmul.h"
 
 #include "core/ops/copy.h"
+#include "core/ops/reduce.h"
 #include "kernels/cpu/gemm.h"
 
 namespace weft::cpu {
@@ -92,6 +93,19 @@ void linear(const OpCall& c) {
   g.dtype = x.dtype();
   if (bias.defined()) g.bias = bias.data_ptr();
   kernels::gemm(g);
+}
+
+void linear_grad(const OpCall& c) {
+  const Tensor &g = c.in[0], &x = c.in[1];
+  kernels::Gemm p;
+  p.m = g.sizes()[1], p.n = x.sizes()[1], p.k = g.sizes()[0];
+  p.a = g.data_ptr(), p.a_rs = g.strides()[1], p.a_cs = g.strides()[0];
+  p.b = x.data_ptr(), p.b_rs = x.strides()[0], p.b_cs = x.strides()[1];
+  p.c = c.out[0].data_ptr(), p.ldc = p.n;
+  p.dtype = g.dtype();
+  kernels::gemm(p);
+  const ReduceAttrs rows{.mask = 1, .keepdim = false, .sizes = g.sizes(), .divisor = 1};
+  reduce_sum({SumOp::record, c.in, 1, c.out + 1, 1, &rows});
 }
 
 }  // namespace weft::cpu

@@ -4,7 +4,7 @@
 
 #include "core/cuda.h"
 #include "core/ops/copy.h"
-#include "core/thread_state.h"
+#include "core/ops/reduce.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/product.h"
@@ -75,11 +75,10 @@ Lines lines(const MatrixView& x, int64_t rows, int64_t columns) {
 // An operand that lies neither in rows nor in columns is copied.
 void fit(MatrixView& x, int64_t rows, int64_t columns, int64_t batch, const Tensor& owner, Tensor& kept) {
   if (lines(x, rows, columns).ld != 0) return;
-  NoGrad guard;
   const bool many = batch > 1 && x.batch != 0;
   const Dims sizes = many ? Dims{batch, rows, columns} : Dims{rows, columns};
   const Dims strides = many ? Dims{x.batch, x.row, x.column} : Dims{x.row, x.column};
-  kept = dense_copy(owner.as_strided(sizes, strides));
+  kept = dense_copy(detail::alias(owner, sizes, strides, owner.storage_offset()));
   x = view(kept);
 }
 
@@ -108,9 +107,10 @@ bool adds_bias(const ProductCall& p) {
          as_rows(p.out, p.m, p.n).ld != 0;
 }
 
-MatmulCall library_call(const ProductCall& p, bool bias) {
+// Epilogues work on rows of the result.
+MatmulCall library_call(const ProductCall& p, MatmulEpilogue epilogue) {
   const Lines a = lines(p.a, p.m, p.k), b = lines(p.b, p.k, p.n);
-  const Lines d = bias ? as_rows(p.out, p.m, p.n) : lines(p.out, p.m, p.n);
+  const Lines d = epilogue != MatmulEpilogue::none ? as_rows(p.out, p.m, p.n) : lines(p.out, p.m, p.n);
   MatmulCall call{};
   call.k = p.k;
   call.in = call.out = p.dtype;
@@ -130,8 +130,8 @@ MatmulCall library_call(const ProductCall& p, bool bias) {
     call.m = p.n, call.n = p.m;
     left(p.b, b, b.columns), right(p.a, a, a.columns);
   }
-  if (bias) {
-    call.epilogue = MatmulEpilogue::bias;
+  call.epilogue = epilogue;
+  if (epilogue == MatmulEpilogue::bias) {
     call.bias = p.addend.data;
   } else if (p.addend.data) {
     const Lines c = d.columns ? as_columns(p.addend, p.m, p.n) : as_rows(p.addend, p.m, p.n);
@@ -148,7 +148,7 @@ void* moved(const void* p, int64_t elements, DType t) {
 
 // Both with at most kMaxMatmulBatch matrices.
 void run(const ProductCall& p, bool bias) {
-  MatmulCall call = library_call(p, bias);
+  MatmulCall call = library_call(p, bias ? MatmulEpilogue::bias : MatmulEpilogue::none);
   call.batch = p.batch;
   if (p.batch == 1) call.stride_a = call.stride_b = call.stride_c = call.stride_d = 0;
   if (!matmul(call, current_stream())) product(p);
@@ -163,16 +163,16 @@ void multiply(ProductCall& p, const Tensor& a, const Tensor& b, const Tensor& ad
   Tensor kept_a, kept_b;
   fit(p.a, p.m, p.k, p.batch, a, kept_a);
   fit(p.b, p.k, p.n, p.batch, b, kept_b);
+  join_rows(p);
   const bool bias = p.addend.data && adds_bias(p);
   if (p.addend.data && !bias) {
     const Lines d = lines(p.out, p.m, p.n);
     const Lines c = d.columns ? as_columns(p.addend, p.m, p.n) : as_rows(p.addend, p.m, p.n);
     if (c.ld == 0 || (p.batch > 1 && p.addend.batch == 0)) {
-      copy_into(out, addend);
+      copy_into(out, addend);  // broadcast
       p.addend = p.out;
     }
   }
-  join_rows(p);
   if (p.batch <= kMaxMatmulBatch) return run(p, bias);
   ProductCall part = p;
   for (int64_t first = 0; first < p.batch; first += kMaxMatmulBatch) {
@@ -246,6 +246,32 @@ void linear(const OpCall& c) {
     p.beta = 1;
   }
   multiply(p, *x, weight, bias, out);
+}
+
+void linear_grad(const OpCall& c) {
+  const Tensor &g = c.in[0], &x = c.in[1], &dw = c.out[0], &db = c.out[1];
+  ProductCall p{.m = g.sizes()[1],
+                .n = x.sizes()[1],
+                .k = g.sizes()[0],
+                .batch = 1,
+                .a = {g.impl()->data, g.strides()[1], g.strides()[0]},
+                .b = view(x),
+                .addend = {},
+                .out = view(dw),
+                .dtype = dw.dtype()};
+  // Tensor cores have the sums of g's columns nearly for free; without them the product is what takes the time.
+  if (itemsize(p.dtype) == 2 && p.m > 0 && p.n > 0 && p.k > 0) {
+    Tensor kept_a, kept_b;
+    fit(p.a, p.m, p.k, 1, g, kept_a);
+    fit(p.b, p.k, p.n, 1, x, kept_b);
+    MatmulCall call = library_call(p, MatmulEpilogue::bias_gradient);
+    call.bias = db.impl()->data;
+    if (matmul(call, current_stream())) return;
+  }
+  multiply(p, g, x, {}, dw);
+  const ReduceAttrs rows{.mask = 1, .keepdim = false, .sizes = g.sizes(), .divisor = 1};
+  Tensor sums[1] = {db};
+  reduce_sum({SumOp::record, c.in, 1, sums, 1, &rows});
 }
 
 }  // namespace weft::gpu

@@ -5,6 +5,7 @@
 #include <limits>
 #include <random>
 
+#include "autograd/autograd.h"
 #include "core/cuda.h"
 #include "core/device_backend.h"
 #include "core/error.h"
@@ -142,6 +143,22 @@ TEST_CASE("addmm: addends of every shape and layout") {
   for (const Dims& shape : {Dims{5, 4, 3}, Dims{4, 3}, Dims{3}, Dims{5, 1, 1}})
     check_equal({random(shape), random({5, 4, 6}), random({5, 6, 3})}, {kPlain, kPlain, kTransposed},
                 [](auto& x) { return baddbmm(x[0], x[1], x[2], {.beta = 2}); });
+  // Batches of one number, or of one row, whose addends lie apart.
+  const Change apart = [](const Tensor& t) {
+    Tensor wide = zeros({2 * t.sizes()[0], t.sizes()[1], t.sizes()[2]}, {.dtype = t.dtype(), .device = t.device()});
+    wide = wide.slice(0, 0, 2 * t.sizes()[0], 2);
+    wide.copy_(t);
+    return wide;
+  };
+  for (int64_t n : {1, 3})
+    for (int64_t m : {1, 2})
+      for (const Change& layout : {kPlain, apart})
+        check_equal({random({5, m, n}), random({5, m, 4}), random({4, n})},
+                    {layout, layout,
+                     [n](const Tensor& t) {
+                       return t.expand({5, 4, n});
+                     }},
+                    [](auto& x) { return baddbmm(x[0], x[1], x[2]); });
   // An addend that does not count is not read.
   const Tensor nan = full({4, 3}, std::numeric_limits<double>::quiet_NaN());
   check_equal({nan, random({4, 6}), random({6, 3})}, {kPlain, kPlain, kPlain},
@@ -179,6 +196,53 @@ TEST_CASE("linear: leading dimensions, bias, layouts, sums of nothing") {
       }
   check_equal({random({2, 3, 6}), random({4, 6}), random({4})}, {moved, kPlain, kPlain}, with_bias);
   check_equal({random({2, 3, 0}), random({4, 0}), random({4})}, {kPlain, kPlain, kPlain}, with_bias);
+}
+
+TEST_CASE("linear: gradients, and gradients of gradients, as on the host") {
+  if (no_device()) return;
+  const auto gradients = [](const std::vector<Tensor>& inputs) {
+    std::vector<Tensor> in;
+    for (const Tensor& t : inputs) in.push_back(t.detach().set_requires_grad(true));
+    const Tensor y = linear(in[0], in[1], in[2]);
+    const auto first = grad({mul(y, y).sum()}, in, {.create_graph = true});
+    Tensor squares = mul(first[0], first[0]).sum();
+    for (size_t i = 1; i < 3; ++i) squares = add(squares, mul(first[i], first[i]).sum());
+    const auto second = grad({squares}, in);
+    std::vector<Tensor> all;
+    for (const auto& list : {first, second})
+      for (const Tensor& t : list) all.push_back(t.detach().to("cpu").to(DType::f64));
+    return all;
+  };
+  for (DType t : {DType::f64, DType::f32, DType::bf16})
+    for (const Dims& shape : {Dims{5, 6}, Dims{2, 3, 6}, Dims{0, 6}, Dims{1, 6}})
+      for (int64_t out : {1, 4})
+        for (const Change& layout : {kPlain, kTransposed}) {
+          const std::vector<Tensor> host{layout(random(shape, t)), layout(random({out, 6}, t)), random({out}, t)};
+          std::vector<Tensor> device;
+          for (const Tensor& x : host) device.push_back(x.to("cuda"));
+          const auto expected = gradients(host), got = gradients(device);
+          for (size_t i = 0; i < expected.size(); ++i) {
+            REQUIRE(got[i].sizes() == expected[i].sizes());
+            if (expected[i].numel() == 0) continue;
+            const double scale = expected[i].abs().amax().item().f64();
+            INFO("result " << i << " of " << shape.size() << " dimensions, " << out << " features");
+            CHECK(got[i].sub(expected[i]).abs().amax().item().f64() <= (t == DType::bf16 ? 0.03 : 1e-5) * scale);
+          }
+        }
+}
+
+TEST_CASE("linear_grad: both results, in every layout") {
+  if (no_device()) return;
+  for (DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
+    for (const Dims& sizes : {Dims{5, 4, 6}, Dims{0, 4, 6}, Dims{5, 1, 1}, Dims{1, 4, 6}, Dims{5, 0, 6}, Dims{5, 4, 0}})
+      for (const Change& layout : {kPlain, kTransposed, kSpread, kPadded})
+        for (int which : {0, 1})
+          check_equal({random({sizes[0], sizes[1]}, t), random({sizes[0], sizes[2]}, t)}, {layout, layout},
+                      [&](auto& x) {
+                        Tensor out[2];
+                        detail::linear_grad(x[0], x[1], out);
+                        return out[which];
+                      });
 }
 
 TEST_CASE("integers wrap") {
@@ -254,6 +318,16 @@ TEST_CASE("matmul: transpositions, leading dimensions, strides and epilogues mea
 }
 
 #ifdef WEFT_CUDA_EMULATE
+TEST_CASE("product: the same in any order of threads and blocks") {
+  const emulate::Settings before = emulate::settings();
+  for (uint64_t seed : {1, 2, 3}) {
+    emulate::settings() = {.seed = seed, .poison = uint8_t(seed == 3 ? 0 : 0x7f)};
+    check_equal({random({3, 70, 40}, DType::i32), random({3, 40, 90}, DType::i32)}, {kPlain, kTransposed},
+                [](auto& x) { return bmm(x[0], x[1]); });
+  }
+  emulate::settings() = before;
+}
+
 TEST_CASE("matmul: the emulation refuses what the library refuses") {
   auto fails = [](const std::function<void(MatmulCall&)>& change) {
     Raw raw(false, true);

@@ -49,7 +49,8 @@ void* open_library(std::string& tried) {
   int driver = 0;
   check(cudaDriverGetVersion(&driver), "matmul");
   std::vector<std::string> names;
-  for (int major = driver / 1000; major >= 12; --major) names.push_back("libcublasLt.so." + std::to_string(major));
+  for (int major = std::min(driver / 1000, 13); major >= 12; --major)
+    names.push_back("libcublasLt.so." + std::to_string(major));
   for (const std::string& name : names) {
     if (void* p = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD)) return p;
     tried += (tried.empty() ? "" : " or ") + name;
