@@ -30,7 +30,7 @@ struct LossArguments {
 };
 
 constexpr int kLossThreads = 512;
-constexpr size_t kMostStaged = 200 * 1024;
+constexpr size_t kMostStaged = kLargestShared - 1024;  // without what the kernel declares
 
 template <class T>
 WEFT_FN T weight_at(const LossArguments<T>& a, i64 k) {
