@@ -25,7 +25,7 @@ Tensor optional(const Value& v) { return v.is_none() ? Tensor() : v.as_tensor(kP
 Value optional(const Tensor& t) { return t.defined() ? Value(t) : Value(); }
 std::vector<int64_t> lengths(const Args& a, size_t i) {
   if (!a.is_tensor(i)) return a.integers(i);
-  const Tensor t = a.tensor(i).to(DType::i64).contiguous();
+  const Tensor t = a.tensor(i).to(DeviceType::cpu, DType::i64).contiguous();
   return {t.data<int64_t>(), t.data<int64_t>() + t.numel()};
 }
 
@@ -88,7 +88,7 @@ const OpSchema kRows[] = {
 
 PackedSequence packed_of(const Value& v) {
   const Value& p = v[kPacked];
-  return {p["data"].as_tensor(kPacked), p["batch_sizes"].as_tensor(kPacked), optional(p["sorted_indices"]),
+  return {p["data"].as_tensor(kPacked), p["batch_sizes"].as_tensor(kPacked).to(DeviceType::cpu), optional(p["sorted_indices"]),
           optional(p["unsorted_indices"])};
 }
 Value value_of(const PackedSequence& p) {

@@ -1,22 +1,15 @@
 #include <functional>
 
-#include "core/cuda.h"
-#include "core/error.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/random.h"
 #include "core/ops/reduce.h"
 #include "core/ops/view.h"
-#include "tests/catch.h"
+#include "tests/cuda/need_device.h"
 
 namespace {
 
 using namespace weft;
-
-bool no_device() {
-  if (cuda::is_available()) return false;
-  WARN("skipped: " << cuda::why_unavailable());
-  return true;
-}
+using gpu::message_of;
 
 // `make` on the host and on the device, from the same seed: the same bits, and as many numbers taken.
 void same_stream(const std::string& what, const std::function<Tensor(Device)>& make) {
@@ -33,17 +26,8 @@ void same_stream(const std::string& what, const std::function<Tensor(Device)>& m
   CHECK(equal(device.to("cpu"), host));
 }
 
-std::string message_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
 TEST_CASE("a device draws the host's numbers: fills") {
-  if (no_device()) return;
+  NEED_DEVICES(1);
   using Fill = std::function<void(Tensor&)>;
   const std::pair<const char*, Fill> fills[] = {
       {"uniform", [](Tensor& t) { t.uniform_(-2, 3); }},   {"normal", [](Tensor& t) { t.normal_(1, 2); }},
@@ -76,7 +60,7 @@ TEST_CASE("a device draws the host's numbers: fills") {
 }
 
 TEST_CASE("a device draws the host's numbers: new tensors and parameters") {
-  if (no_device()) return;
+  NEED_DEVICES(1);
   same_stream("rand", [](Device d) { return rand({3, 50}, {.device = d}); });
   same_stream("randn", [](Device d) { return randn({3, 50}, {.dtype = DType::f64, .device = d}); });
   same_stream("randint", [](Device d) { return randint(5, {300}, {.device = d}); });
@@ -99,7 +83,7 @@ TEST_CASE("a device draws the host's numbers: new tensors and parameters") {
 }
 
 TEST_CASE("parameters that are no probabilities are reported with the host's text") {
-  if (no_device()) return;
+  NEED_DEVICES(1);
   const std::function<void(Device)> calls[] = {
       [](Device d) { bernoulli(tensor({0.5, 1.5}).to(d)); },
       [](Device d) { poisson(tensor({0.5, -0.25}).to(d)); },

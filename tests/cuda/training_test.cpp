@@ -1,7 +1,6 @@
 #include <functional>
 
 #include "autograd/autograd.h"
-#include "core/cuda.h"
 #include "core/device_backend.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/pool.h"
@@ -10,18 +9,13 @@
 #include "core/ops/view.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
-#include "tests/catch.h"
+#include "tests/cuda/need_device.h"
 
 // Optimizers and pooling give the host's bits on a device.
 namespace {
 
 using namespace weft;
 
-bool no_device() {
-  if (cuda::is_available()) return false;
-  WARN("skipped: " << cuda::why_unavailable());
-  return true;
-}
 bool same(const Tensor& device, const Tensor& host) {
   return device.strides() == host.strides() && equal(device.detach().to("cpu"), host.detach());
 }
@@ -57,7 +51,7 @@ void same_updates(const Options& options, int64_t count, uint64_t most_launches)
 }
 
 TEST_CASE("optimizers on a device: the host's bits, a few launches for hundreds of parameters") {
-  if (no_device()) return;
+  NEED_DEVICES(1);
   for (int64_t count : {13, 300}) {
     same_updates<optim::SGD>(optim::SGDOptions{.lr = 0.1, .weight_decay = 0.01}, count, 4);
     same_updates<optim::SGD>(optim::SGDOptions{.lr = 0.1, .momentum = 0.9, .nesterov = true}, count, 4);
@@ -67,7 +61,7 @@ TEST_CASE("optimizers on a device: the host's bits, a few launches for hundreds 
 }
 
 TEST_CASE("parameters on the host and on a device in one optimizer") {
-  if (no_device()) return;
+  NEED_DEVICES(1);
   std::vector<Tensor> mixed = parameters("cpu", 8), host = parameters("cpu", 8), device = parameters("cuda", 8);
   for (size_t i = 0; i < mixed.size(); i += 2) mixed[i] = device[i];
   optim::SGD(mixed, {.lr = 0.5}).step();
@@ -95,7 +89,7 @@ void same_pool(const Tensor& x, const std::function<Tensor(const Tensor&)>& f) {
 }
 
 TEST_CASE("pooling on a device: the host's bits in every layout, forwards and backwards") {
-  if (no_device()) return;
+  NEED_DEVICES(1);
   Generator generator(1);
   for (DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64, DType::i64, DType::u8})
     for (int64_t channels : {3, 16})
