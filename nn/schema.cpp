@@ -25,7 +25,7 @@ Tensor optional(const Value& v) { return v.is_none() ? Tensor() : v.as_tensor(kP
 Value optional(const Tensor& t) { return t.defined() ? Value(t) : Value(); }
 std::vector<int64_t> lengths(const Args& a, size_t i) {
   if (!a.is_tensor(i)) return a.integers(i);
-  const Tensor t = a.tensor(i).to(DType::i64).contiguous();
+  const Tensor t = a.tensor(i).to(Device(), DType::i64).contiguous();
   return {t.data<int64_t>(), t.data<int64_t>() + t.numel()};
 }
 
