@@ -105,7 +105,7 @@ std::pair<Tensor, Tensor> pad_packed_sequence(const PackedSequence& p, const Unp
   WEFT_CHECK(
       p.data.defined() && p.batch_sizes.defined() && p.batch_sizes.numel() > 0 && p.batch_sizes.dtype() == DType::i64,
       "pad_packed_sequence: a packed sequence needs data and the batch sizes of its steps (i64)");
-  const Tensor dense_sizes = p.batch_sizes.contiguous();
+  const Tensor dense_sizes = p.batch_sizes.to(Device()).contiguous();
   const std::vector<int64_t> sizes(detail::host_data<int64_t>(dense_sizes),
                                    detail::host_data<int64_t>(dense_sizes) + dense_sizes.numel());
   WEFT_CHECK(std::is_sorted(sizes.begin(), sizes.end(), std::greater<>()) && sizes.back() > 0 &&

@@ -66,6 +66,7 @@ void index_put_linear(Tensor& self, const Tensor& linear, const Tensor& values, 
   WEFT_CHECK(broadcast_shapes(shape, values.sizes(), "index_put") == shape,
              "index_put: values {} do not broadcast to the indexed part {}", values, shape);
   Tensor v = values.dtype() == self.dtype() ? values : values.to(self.dtype());
+  if (v.dim() == 0 && v.device().is_cpu() && self.device().is_cuda()) v = v.to(self.device());  // a number
   v = v.sizes() == shape ? v : v.expand(shape);
   if (!one_run(v, first, first + linear.dim())) v = v.contiguous();
   if (v.shares_storage_with(self)) v = v.clone(MemoryFormat::contiguous);
@@ -117,7 +118,9 @@ Prepared prepare(const Tensor& given, const std::vector<TensorIndex>& at, const 
   std::vector<int> places, widths;  // of each tensor: first dimension of x, number of dimensions
   std::vector<int64_t> extents;
   int d = 0;
-  auto keep = [&](const Tensor& t, int width) {
+  auto keep = [&](const Tensor& index, int width) {
+    // As in PyTorch, indices may come from the host.
+    const Tensor t = index.device().is_cpu() && x.device().is_cuda() ? index.to(x.device()) : index;
     places.push_back(d);
     widths.push_back(width);
     int64_t extent = 1;
@@ -303,6 +306,7 @@ Tensor nonzero(const Tensor& x) {
   NoGrad guard;
   if (x.dim() == 1) return flat.unsqueeze(1);
   Tensor out = detail::allocate({flat.numel(), x.dim()}, DType::i64, x.device());
+  if (flat.numel() == 0) return out;
   for (int d = x.dim() - 1; d >= 0; --d) {
     out.select(1, d).copy_(flat.remainder(x.sizes()[d]));
     flat = div(flat, Tensor::wrap(x.sizes()[d]), Rounding::floor);
