@@ -9,7 +9,7 @@ namespace {
 
 // The plans of this thread, by device and call. Declined calls are remembered too.
 template <class Call>
-const PlannedCall& planned(const Call& c) {
+const PlannedCall& planned_call(const Call& c) {
   thread_local auto* plans = new std::unordered_map<std::vector<int64_t>, PlannedCall, HashKey>;
   std::vector<int64_t> k = key(c);
   int device = 0;
@@ -43,6 +43,9 @@ void run_planned(const Call& c, cudaStream_t stream) {
 }
 
 }  // namespace
+
+const PlannedCall& planned(const ConvolutionCall& c) { return planned_call(c); }
+const PlannedCall& planned(const AttentionCall& c) { return planned_call(c); }
 
 bool supports(const ConvolutionCall& c) {
   return library_takes(c) && cudnn::library() != nullptr && planned(c).plan != nullptr;
