@@ -52,8 +52,10 @@ bool supports(const ConvolutionCall& c) {
 }
 bool supports(const AttentionCall& c) {
   if (!library_takes(c) || cudnn::library() == nullptr) return false;
+  const size_t version = cudnn::library()->version();
+  if (c.backward && (c.d > 128 || c.dv > 128) && version < 91100) return false;
   // Before 9.16 keys beyond the last tile of 128 are not masked in backward.
-  if (c.backward && c.tk % 128 != 0 && cudnn::library()->version() <= 91500) return false;
+  if (c.backward && c.tk % 128 != 0 && version <= 91500) return false;
   return planned(c).plan != nullptr;
 }
 void run(const ConvolutionCall& c, cudaStream_t stream) { run_planned(c, stream); }
