@@ -48,8 +48,7 @@ void run(const AttentionCall& c) {
   if (!c.backward) {
     if (matrices * c.tq == 0) return;
     a.slices = u32(slices(c.dv));
-    return launch(flash::forward<S, kChunks>, grid(matrices, c.tq, kTile, a.slices), kThreads, 0, current_stream(),
-                  a);
+    return launch(flash::forward<S, kChunks>, grid(matrices, c.tq, kTile, a.slices), kThreads, 0, current_stream(), a);
   }
   Workspace delta(size_t(matrices * c.tq) * sizeof(T) + 1);
   a.delta = delta.as<T>();
@@ -57,8 +56,8 @@ void run(const AttentionCall& c) {
     launch(flash::deltas<S>, grid_for(matrices * c.tq * 32), kThreads, 0, current_stream(), a, matrices * c.tq);
     a.slices = u32(slices(c.d));
     if (c.d > 0)
-      launch(flash::query_gradient<S, kChunks>, grid(matrices, c.tq, kTile, a.slices), kThreads, 0,
-             current_stream(), a);
+      launch(flash::query_gradient<S, kChunks>, grid(matrices, c.tq, kTile, a.slices), kThreads, 0, current_stream(),
+             a);
   }
   a.slices = u32(slices(c.d > c.dv ? c.d : c.dv));
   if (c.batch * c.kv_heads * c.tk > 0)

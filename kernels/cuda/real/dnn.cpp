@@ -34,8 +34,7 @@ void run_planned(const Call& c, cudaStream_t stream) {
   const int64_t own = (p.plan->workspace() + 255) / 256 * 256;
   Workspace memory(static_cast<size_t>(own + p.scratch));
   char* scratch = memory.as<char>() + own;
-  if (p.cleared > 0)
-    check(cudaMemsetAsync(scratch + p.offsets[1], 0, static_cast<size_t>(p.cleared), stream), "cuDNN");
+  if (p.cleared > 0) check(cudaMemsetAsync(scratch + p.offsets[1], 0, static_cast<size_t>(p.cleared), stream), "cuDNN");
   p.plan->execute(cudnn::handle(stream), p.uids, p.pointers(&c, p, scratch), memory.data());
   ++launches;
   if (blocking()) [[unlikely]]

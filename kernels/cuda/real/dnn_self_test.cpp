@@ -4,11 +4,11 @@
 #include <cstdio>
 #include <functional>
 
-#include "core/thread_state.h"
 #include "core/error.h"
 #include "core/ops/extents.h"
 #include "core/ops/random.h"
 #include "core/tensor.h"
+#include "core/thread_state.h"
 #include "kernels/cuda/real/dnn_plans.h"
 
 namespace weft::gpu::dnn {
@@ -70,9 +70,8 @@ struct ConvolutionCase {
 void convolution_case(Report& r, const ConvolutionCase& s, DType dtype, bool last, Device device) {
   const MemoryFormat format = last ? MemoryFormat::channels_last : MemoryFormat::contiguous;
   const int64_t out = (s.size + 2 * s.padding - s.kernel) / s.stride + 1;
-  const Dims sizes[3] = {{s.batch, s.cin, s.size, s.size},
-                         {s.cout, s.cin / s.groups, s.kernel, s.kernel},
-                         {s.batch, s.cout, out, out}};
+  const Dims sizes[3] = {
+      {s.batch, s.cin, s.size, s.size}, {s.cout, s.cin / s.groups, s.kernel, s.kernel}, {s.batch, s.cout, out, out}};
   Tensor given[3];
   const double scale[3] = {1, 1 / std::sqrt(double(s.cin / s.groups * s.kernel * s.kernel)), 1};
   for (int i = 0; i < 3; ++i)
@@ -143,8 +142,9 @@ void attention_case(Report& r, const AttentionCase& s, DType dtype, Device devic
     stats[i] = detail::allocate({s.batch, s.heads, s.tq}, DType::f32, device);
   }
   const auto title = [&](const char* what) {
-    r.add("attention %-14s %-4s %ld x %ld/%ld heads, %ld x %ld, width %ld/%ld %-6s ", what, text_of(dtype), long(s.batch),
-          long(s.heads), long(s.kv_heads), long(s.tq), long(s.tk), long(s.d), long(s.dv), s.causal ? "causal" : "full");
+    r.add("attention %-14s %-4s %ld x %ld/%ld heads, %ld x %ld, width %ld/%ld %-6s ", what, text_of(dtype),
+          long(s.batch), long(s.heads), long(s.kv_heads), long(s.tq), long(s.tk), long(s.d), long(s.dv),
+          s.causal ? "causal" : "full");
   };
   const double flops = 2.0 * double(s.batch * s.heads * s.tq * s.tk) * double(s.d + s.dv) * (s.causal ? 0.5 : 1);
   const auto line = [&](double library, double kernels, double work, double most) {
@@ -217,7 +217,7 @@ std::string dnn_self_test() {
     for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
       for (const bool last : {false, true})
         if (t != DType::f64 || s.batch == 4) guarded([&] { convolution_case(r, s, t, last, device); });
-  const AttentionCase attentions[] = {{4, 16, 16, 1024, 1024, 64, 64, true},  {4, 16, 16, 1024, 1024, 64, 64, false},
+  const AttentionCase attentions[] = {{4, 16, 16, 1024, 1024, 64, 64, true},   {4, 16, 16, 1024, 1024, 64, 64, false},
                                       {2, 16, 16, 2048, 2048, 128, 128, true}, {2, 8, 2, 512, 512, 64, 64, true},
                                       {2, 8, 8, 100, 77, 64, 64, false},       {2, 8, 8, 1, 300, 128, 128, false},
                                       {2, 4, 4, 33, 33, 40, 40, true},         {1, 4, 4, 256, 256, 256, 256, true}};
