@@ -48,8 +48,7 @@ void run(const AttentionCall& c) {
   if (!c.backward) {
     if (matrices * c.tq == 0) return;
     a.slices = u32(slices(c.dv));
-    return launch(flash::forward<S, kChunks>, grid(matrices, c.tq, kTile, a.slices), kThreads, 0, current_stream(),
-                  a);
+    return launch(flash::forward<S, kChunks>, grid(matrices, c.tq, kTile, a.slices), kThreads, 0, current_stream(), a);
   }
   Workspace delta(size_t(matrices * c.tq) * sizeof(T) + 1);
   a.delta = delta.as<T>();
@@ -57,8 +56,8 @@ void run(const AttentionCall& c) {
     launch(flash::deltas<S>, grid_for(matrices * c.tq * 32), kThreads, 0, current_stream(), a, matrices * c.tq);
     a.slices = u32(slices(c.d));
     if (c.d > 0)
-      launch(flash::query_gradient<S, kChunks>, grid(matrices, c.tq, kTile, a.slices), kThreads, 0,
-             current_stream(), a);
+      launch(flash::query_gradient<S, kChunks>, grid(matrices, c.tq, kTile, a.slices), kThreads, 0, current_stream(),
+             a);
   }
   a.slices = u32(slices(c.d > c.dv ? c.d : c.dv));
   if (c.batch * c.kv_heads * c.tk > 0)
@@ -124,6 +123,9 @@ void attention(const OpCall& c) {
 void attention_backward(const OpCall& c) {
   dnn::AttentionCall call = describe(c.as<AttentionAttrs>(), c.in[1], c.in[2], c.in[3], c.in[4], c.in[5], c.in[6]);
   call.backward = true;
+  // The library's fixed order of sums keeps 16-bit scores of all tiles in memory.
+  const i64 scores = call.batch * call.heads * ((call.tq + 63) / 64 * 64) * ((call.tk + 63) / 64 * 64);
+  call.deterministic = scores <= (i64{1} << 30);
   call.grad_o = operand(c.in[0]);
   call.grad_q = operand(c.out[0]), call.grad_k = operand(c.out[1]), call.grad_v = operand(c.out[2]);
   run(call);

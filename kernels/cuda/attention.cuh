@@ -43,8 +43,7 @@ __device__ __forceinline__ void load_rows(typename Tiles<T>::Chunk& to, const S*
 #pragma unroll
   for (int i = 0; i < Tiles<T>::kPerThread; ++i) {
     const i64 row = first + r + 16 * i;
-    to.v[c][r + 16 * i] =
-        row < rows && column + c < columns ? load<S>(from[row * time + (column + c) * width]) : T(0);
+    to.v[c][r + 16 * i] = row < rows && column + c < columns ? load<S>(from[row * time + (column + c) * width]) : T(0);
   }
 }
 
@@ -139,8 +138,7 @@ struct Place {
 };
 WEFT_FN Place place(u32 block, i64 time, int tile, i64 heads, u32 slices) {
   const u32 tiles = u32((time + tile - 1) / tile), matrix = block / slices / tiles;
-  return {i64(matrix / u32(heads)), i64(matrix % u32(heads)), i64(block / slices % tiles) * tile,
-          i64(block % slices)};
+  return {i64(matrix / u32(heads)), i64(matrix % u32(heads)), i64(block / slices % tiles) * tile, i64(block % slices)};
 }
 
 template <class S, int kChunks>
@@ -253,8 +251,7 @@ __global__ void __launch_bounds__(kThreads) query_gradient(Arguments<S> a) {
   const i64 seen = a.causal && at.first + kTile < a.tk ? at.first + kTile : a.tk;
   for (i64 key = 0; key < seen; key += kTile) {
     dot_rows<S, T>(room, p, q, a.q.time, a.q.width, at.first, a.tq, k, a.k.time, a.k.width, key, a.tk, a.d);
-    dot_rows<S, T>(room, ds, g, a.grad_o.time, a.grad_o.width, at.first, a.tq, v, a.v.time, a.v.width, key, a.tk,
-                   a.dv);
+    dot_rows<S, T>(room, ds, g, a.grad_o.time, a.grad_o.width, at.first, a.tq, v, a.v.time, a.v.width, key, a.tk, a.dv);
 #pragma unroll
     for (int i = 0; i < n; ++i)
 #pragma unroll

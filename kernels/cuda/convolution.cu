@@ -108,12 +108,10 @@ __global__ void __launch_bounds__(kThreads) product(Arguments<S> p) {
       const i64 c = k / g.taps;
       if constexpr (kKind == Kind::forward) {
         const i64 offset = x_offset(g, at.at, t);
-        return offset < 0 ? T(0)
-                          : load<S>(p.a[x_group + at.offset * g.x_strides[0] + c * g.x_strides[1] + offset]);
+        return offset < 0 ? T(0) : load<S>(p.a[x_group + at.offset * g.x_strides[0] + c * g.x_strides[1] + offset]);
       } else {
         const i64 offset = y_offset(g, at.at, t);
-        return offset < 0 ? T(0)
-                          : load<S>(p.a[y_group + at.offset * g.y_strides[0] + c * g.y_strides[1] + offset]);
+        return offset < 0 ? T(0) : load<S>(p.a[y_group + at.offset * g.y_strides[0] + c * g.y_strides[1] + offset]);
       }
     }
   };
@@ -122,13 +120,13 @@ __global__ void __launch_bounds__(kThreads) product(Arguments<S> p) {
     if constexpr (kKind == Kind::weight_gradient) {
       const Position y = position(k, g.y_area, g.y_size, g.batch);
       const i64 offset = x_offset(g, y.at, tap);
-      return offset < 0
-                 ? T(0)
-                 : load<S>(p.b[x_group + y.offset * g.x_strides[0] + i64(channel) * g.x_strides[1] + offset]);
+      return offset < 0 ? T(0)
+                        : load<S>(p.b[x_group + y.offset * g.x_strides[0] + i64(channel) * g.x_strides[1] + offset]);
     } else {
       int t[3];
       tap_of(k % g.taps, g.kernel, t);
-      const i64 c = k / g.taps, out = kKind == Kind::forward ? i64(column) : c, in = kKind == Kind::forward ? c : i64(column);
+      const i64 c = k / g.taps, out = kKind == Kind::forward ? i64(column) : c,
+                in = kKind == Kind::forward ? c : i64(column);
       return load<S>(p.b[w_group + out * g.w_strides[0] + in * g.w_strides[1] + t[0] * g.w_strides[2] +
                          t[1] * g.w_strides[3] + t[2] * g.w_strides[4]]);
     }
@@ -174,8 +172,8 @@ __global__ void __launch_bounds__(kThreads) product(Arguments<S> p) {
 // Sums of y over batch and space for each channel, in two steps: `splits` runs of positions, then their sums. A block
 // takes `kChannels` channels (neighbours in memory) and kThreads / kChannels positions at once.
 template <class S, int kChannels>
-__global__ void __launch_bounds__(kThreads) channel_partials(Geometry g, const S* y, Wide<S>* partials, int channels,
-                                                             i64 positions, i64 run) {
+__global__ void __launch_bounds__(kThreads)
+    channel_partials(Geometry g, const S* y, Wide<S>* partials, int channels, i64 positions, i64 run) {
   using T = Wide<S>;
   WEFT_SHARED(T[kThreads], sums);
   const int c = blockIdx.x * kChannels + threadIdx.x % kChannels, lane = threadIdx.x / kChannels;
@@ -205,8 +203,8 @@ __global__ void __launch_bounds__(kThreads) channel_sums(const Wide<S>* partials
 
 // Memory without holes, kCount elements (of one channel, or of neighbouring channels) at a time.
 template <class S, int kCount>
-__global__ void __launch_bounds__(kThreads) add_to_channels(S* to, const S* bias, u32 packs, Divider area,
-                                                            Divider channels, bool channels_last) {
+__global__ void __launch_bounds__(kThreads)
+    add_to_channels(S* to, const S* bias, u32 packs, Divider area, Divider channels, bool channels_last) {
   struct alignas(kCount * sizeof(S)) Elements {
     S v[kCount];
   };
@@ -215,8 +213,7 @@ __global__ void __launch_bounds__(kThreads) add_to_channels(S* to, const S* bias
     const u32 place = channels_last ? p * kCount : area.quotient(p * kCount);
     const u32 c = place - channels.quotient(place) * channels.divisor;
 #pragma unroll
-    for (int k = 0; k < kCount; ++k)
-      e.v[k] = store<S>(load<S>(e.v[k]) + load<S>(bias[channels_last ? c + k : c]));
+    for (int k = 0; k < kCount; ++k) e.v[k] = store<S>(load<S>(e.v[k]) + load<S>(bias[channels_last ? c + k : c]));
     reinterpret_cast<Elements*>(to)[p] = e;
   }
 }
@@ -272,8 +269,7 @@ void add_bias(const ConvolutionCall& c) {
   if (c.kind == Kind::weight_gradient) return sum_channels<S>(c);
   const bool forward = c.kind == Kind::forward;
   const Geometry g = geometry(c);
-  const i64 channels = forward ? c.cout : c.cin, area = forward ? g.y_area : g.x_area,
-            n = c.batch * channels * area;
+  const i64 channels = forward ? c.cout : c.cin, area = forward ? g.y_area : g.x_area, n = c.batch * channels * area;
   S* to = static_cast<S*>(forward ? c.y : c.x);
   const bool channels_last = channels > 1 && (forward ? c.y_strides : c.x_strides)[1] == 1;
   constexpr int kCount = Pack<S>::kCount;

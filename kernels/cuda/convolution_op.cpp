@@ -28,7 +28,8 @@ void* address(const Tensor& t) { return t.defined() ? t.impl()->data : nullptr; 
 ConvolutionCall describe(ConvolutionCall::Kind kind, const ConvAttrs& a, const Tensor& x, const Tensor& w,
                          const Tensor& y, const Tensor& bias) {
   ConvolutionCall c;
-  c.kind = kind, c.dtype = x.dtype(), c.deterministic = true, c.tf32 = cuda::allow_tf32(), c.space = x.dim() == 5 ? 3 : 2;
+  c.kind = kind, c.dtype = x.dtype(), c.deterministic = true, c.tf32 = cuda::allow_tf32(),
+  c.space = x.dim() == 5 ? 3 : 2;
   c.batch = x.sizes()[0], c.groups = a.groups, c.cin = x.sizes()[1], c.cout = y.sizes()[1];
   for (int d = 0; d < 3; ++d) c.stride[d] = a.stride[d], c.padding[d] = a.padding[d], c.dilation[d] = a.dilation[d];
   set_sizes(x, c.x_size), set_sizes(w, c.kernel), set_sizes(y, c.y_size);
@@ -43,7 +44,7 @@ MemoryFormat inside(const Tensor& x, const Tensor& y) {
   const MemoryFormat last = x.dim() == 4 ? MemoryFormat::channels_last : MemoryFormat::channels_last_3d;
   const bool given = x.is_contiguous(last) && !x.is_contiguous();
   return given || (y.is_contiguous(last) && !y.is_contiguous()) || itemsize(x.dtype()) == 2 ? last
-                                                                                           : MemoryFormat::contiguous;
+                                                                                            : MemoryFormat::contiguous;
 }
 
 void copy_to(const Tensor& to, const Tensor& from) {
@@ -66,7 +67,9 @@ bool run_by_library(const ConvolutionCall& given, const Tensor (&tensors)[3]) {
     if (copies[i]) *data[i] = nullptr;
   }
   if (!dnn::supports(c)) return false;
-  const int result = c.kind == ConvolutionCall::Kind::forward ? 2 : c.kind == ConvolutionCall::Kind::data_gradient ? 0 : 1;
+  const int result = c.kind == ConvolutionCall::Kind::forward         ? 2
+                     : c.kind == ConvolutionCall::Kind::data_gradient ? 0
+                                                                      : 1;
   Tensor copied[3];
   for (int i = 0; i < 3; ++i) {
     if (!copies[i]) continue;

@@ -27,8 +27,7 @@ bool library_takes(const ConvolutionCall& c) {
 bool library_takes(const AttentionCall& c) {
   if ((c.dtype != DType::bf16 && c.dtype != DType::f16) || c.mask != nullptr) return false;
   if (c.batch * c.heads * c.tq * c.tk == 0 || c.d == 0 || c.dv == 0) return false;
-  const int64_t most = c.backward ? 128 : 256;
-  if (c.d % 8 != 0 || c.dv % 8 != 0 || c.d > most || c.dv > most) return false;
+  if (c.d % 8 != 0 || c.dv % 8 != 0 || c.d > 256 || c.dv > 256) return false;
   for (const AttentionOperand* o : {&c.q, &c.k, &c.v, &c.o, &c.grad_o, &c.grad_q, &c.grad_k, &c.grad_v})
     if (!in_rows(*o)) return false;
   return true;

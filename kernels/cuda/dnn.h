@@ -22,8 +22,8 @@ struct ConvolutionCall {
   Kind kind = Kind::forward;
   DType dtype = DType::f32;
   bool deterministic = false;
-  bool tf32 = false;   ///< f32 may be multiplied in TF32
-  int32_t space = 3;   ///< spatial dimensions that count: 2 (of a picture or a line) or 3
+  bool tf32 = false;  ///< f32 may be multiplied in TF32
+  int32_t space = 3;  ///< spatial dimensions that count: 2 (of a picture or a line) or 3
   int64_t batch = 1, groups = 1, cin = 1, cout = 1;
   int64_t x_size[3] = {1, 1, 1}, y_size[3] = {1, 1, 1}, kernel[3] = {1, 1, 1};
   int64_t stride[3] = {1, 1, 1}, padding[3] = {0, 0, 0}, dilation[3] = {1, 1, 1};
@@ -49,14 +49,14 @@ struct AttentionCall {
   int64_t batch = 0, heads = 0, kv_heads = 0, tq = 0, tk = 0, d = 0, dv = 0;
   double scale = 1;
   AttentionOperand q, k, v, o, grad_o, grad_q, grad_k, grad_v;
-  void* stats = nullptr;                ///< [batch, heads, tq] contiguous: log-sum-exp of the scores; f64 for f64, else f32
-  const void* mask = nullptr;           ///< added (of `dtype`), or bool, where false hides the key; null: none
+  void* stats = nullptr;       ///< [batch, heads, tq] contiguous: log-sum-exp of the scores; f64 for f64, else f32
+  const void* mask = nullptr;  ///< added (of `dtype`), or bool, where false hides the key; null: none
   int64_t mask_strides[4] = {0, 0, 0, 0};  ///< 0 broadcasts
 };
 
 /// What the library may take; of this, supports() tells what it does take. Convolution: floats, y of the size that
-/// follows from x, fewer than 2^31 elements. The bias is not the library's: see add_bias(). Attention: bf16 and f16 without a mask, rows of a multiple
-/// of 8 elements in memory, at most 256.
+/// follows from x, fewer than 2^31 elements. The bias is not the library's: see add_bias(). Attention: bf16 and f16
+/// without a mask, rows of a multiple of 8 elements in memory, at most 256.
 bool library_takes(const ConvolutionCall& c);
 bool library_takes(const AttentionCall& c);
 /// The library is there and takes this call. Cheap after the first call of a shape.

@@ -9,7 +9,7 @@ namespace {
 
 // The plans of this thread, by device and call. Declined calls are remembered too.
 template <class Call>
-const PlannedCall& planned(const Call& c) {
+const PlannedCall& planned_call(const Call& c) {
   thread_local auto* plans = new std::unordered_map<std::vector<int64_t>, PlannedCall, HashKey>;
   std::vector<int64_t> k = key(c);
   int device = 0;
@@ -34,8 +34,7 @@ void run_planned(const Call& c, cudaStream_t stream) {
   const int64_t own = (p.plan->workspace() + 255) / 256 * 256;
   Workspace memory(static_cast<size_t>(own + p.scratch));
   char* scratch = memory.as<char>() + own;
-  if (p.cleared > 0)
-    check(cudaMemsetAsync(scratch + p.offsets[1], 0, static_cast<size_t>(p.cleared), stream), "cuDNN");
+  if (p.cleared > 0) check(cudaMemsetAsync(scratch + p.offsets[1], 0, static_cast<size_t>(p.cleared), stream), "cuDNN");
   p.plan->execute(cudnn::handle(stream), p.uids, p.pointers(&c, p, scratch), memory.data());
   ++launches;
   if (blocking()) [[unlikely]]
@@ -44,13 +43,18 @@ void run_planned(const Call& c, cudaStream_t stream) {
 
 }  // namespace
 
+const PlannedCall& planned(const ConvolutionCall& c) { return planned_call(c); }
+const PlannedCall& planned(const AttentionCall& c) { return planned_call(c); }
+
 bool supports(const ConvolutionCall& c) {
   return library_takes(c) && cudnn::library() != nullptr && planned(c).plan != nullptr;
 }
 bool supports(const AttentionCall& c) {
   if (!library_takes(c) || cudnn::library() == nullptr) return false;
+  const size_t version = cudnn::library()->version();
+  if (c.backward && (c.d > 128 || c.dv > 128) && version < 91100) return false;
   // Before 9.16 keys beyond the last tile of 128 are not masked in backward.
-  if (c.backward && c.tk % 128 != 0 && cudnn::library()->version() <= 91500) return false;
+  if (c.backward && c.tk % 128 != 0 && version <= 91500) return false;
   return planned(c).plan != nullptr;
 }
 void run(const ConvolutionCall& c, cudaStream_t stream) { run_planned(c, stream); }

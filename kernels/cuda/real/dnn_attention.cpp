@@ -62,9 +62,8 @@ std::vector<void*> forward_pointers(const void* call, const PlannedCall& p, char
 
 std::vector<void*> backward_pointers(const void* call, const PlannedCall& p, char* scratch) {
   const AttentionCall& c = of(call);
-  std::vector<void*> v{c.q.data,      c.k.data,           c.v.data,      c.o.data,      c.stats,
-                       c.grad_o.data, c.grad_q.data,      c.grad_k.data, c.grad_v.data, number(p, 0),
-                       number(p, 2),  scratch + p.offsets[0]};
+  std::vector<void*> v{c.q.data,      c.k.data,      c.v.data,      c.o.data,     c.stats,      c.grad_o.data,
+                       c.grad_q.data, c.grad_k.data, c.grad_v.data, number(p, 0), number(p, 2), scratch + p.offsets[0]};
   if (c.causal) v.push_back(number(p, 1));
   if (p.offsets[1] >= 0) v.push_back(scratch + p.offsets[1]);
   return v;
@@ -95,8 +94,7 @@ void plan_forward(const AttentionCall& c, Graph& g, PlannedCall& p) {
 // delta = rowsum(do o), P = exp(s - stats), dv = P^T do, dS = P (do v^T - delta) scale, dk = dS^T q, dq = dS k.
 void plan_backward(const AttentionCall& c, Graph& g, PlannedCall& p) {
   Builder b(c, g);
-  const Sizes transposed{c.batch, c.heads, c.tk, c.tq},
-      transposed_strides{c.heads * c.tq * c.tk, c.tq * c.tk, 1, c.tk};
+  const Sizes transposed{c.batch, c.heads, c.tk, c.tq}, transposed_strides{c.heads * c.tq * c.tk, c.tq * c.tk, 1, c.tk};
   const auto q = b.operand(c.q, c.heads, c.tq, c.d, false), kt = b.operand(c.k, c.kv_heads, c.tk, c.d, true),
              vt = b.operand(c.v, c.kv_heads, c.tk, c.dv, true), o = b.operand(c.o, c.heads, c.tq, c.dv, false),
              stats = g.memory(CUDNN_DATA_FLOAT, b.rows, b.row_strides),
@@ -112,8 +110,7 @@ void plan_backward(const AttentionCall& c, Graph& g, PlannedCall& p) {
   p.offsets[0] = 0, p.offsets[1] = -1;
   p.scratch = row_bytes;
   if (!c.deterministic) {  // dq is added up by many blocks, in f32
-    dq_sums = g.memory(CUDNN_DATA_FLOAT, {c.batch, c.heads, c.tq, c.d},
-                       {c.heads * c.tq * c.d, c.tq * c.d, c.d, 1});
+    dq_sums = g.memory(CUDNN_DATA_FLOAT, {c.batch, c.heads, c.tq, c.d}, {c.heads * c.tq * c.d, c.tq * c.d, c.d, 1});
     p.uids.push_back(dq_sums);
     const int64_t bytes = c.batch * c.heads * c.tq * c.d * 4;
     p.offsets[0] = bytes, p.offsets[1] = 0;
@@ -135,8 +132,8 @@ void plan_backward(const AttentionCall& c, Graph& g, PlannedCall& p) {
   // With fewer heads of k and v, the gradients of all heads are added up by the last operation.
   const auto shared = [&](Graph::Tensor a, Graph::Tensor x, Graph::Tensor to, int64_t width) {
     if (c.heads == c.kv_heads) return g.matmul(a, x, to);
-    const auto all = g.between(b.type, {c.batch, c.heads, c.tk, width},
-                               {c.heads * c.tk * width, c.tk * width, width, 1});
+    const auto all =
+        g.between(b.type, {c.batch, c.heads, c.tk, width}, {c.heads * c.tk * width, c.tk * width, width, 1});
     g.matmul(a, x, all);
     g.reduce(CUDNN_REDUCE_TENSOR_ADD, all, to);
   };
@@ -183,9 +180,18 @@ PlannedCall plan(const AttentionCall& c, const cudnn::Target& target) {
 }
 
 std::vector<int64_t> key(const AttentionCall& c) {
-  std::vector<int64_t> k{-1 - c.backward, c.causal, c.deterministic, static_cast<int64_t>(c.dtype),
-                         c.batch,         c.heads,  c.kv_heads,      c.tq,
-                         c.tk,            c.d,      c.dv,            static_cast<int64_t>(__builtin_bit_cast(uint64_t, c.scale))};
+  std::vector<int64_t> k{-1 - c.backward,
+                         c.causal,
+                         c.deterministic,
+                         static_cast<int64_t>(c.dtype),
+                         c.batch,
+                         c.heads,
+                         c.kv_heads,
+                         c.tq,
+                         c.tk,
+                         c.d,
+                         c.dv,
+                         static_cast<int64_t>(__builtin_bit_cast(uint64_t, c.scale))};
   k.reserve(56);
   for (const auto* o : {&c.q, &c.k, &c.v, &c.o, &c.grad_o, &c.grad_q, &c.grad_k, &c.grad_v}) {
     k.insert(k.end(), o->strides, o->strides + 4);

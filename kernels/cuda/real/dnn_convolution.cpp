@@ -33,12 +33,12 @@ PlannedCall plan(const ConvolutionCall& c, const cudnn::Target& target) {
   const cudnnDataType_t type = cudnn::data_type(c.dtype),
                         compute = c.dtype == DType::f64 ? CUDNN_DATA_DOUBLE : CUDNN_DATA_FLOAT;
   Graph g;
-  const auto x = g.memory(type, sizes_of(c.batch, c.cin, c.x_size, space), strides_of(c.x_strides, space),
-                          alignment(c.x));
+  const auto x =
+      g.memory(type, sizes_of(c.batch, c.cin, c.x_size, space), strides_of(c.x_strides, space), alignment(c.x));
   const auto w = g.memory(type, sizes_of(c.cout, c.cin / c.groups, c.kernel, space), strides_of(c.w_strides, space),
                           alignment(c.w));
-  const auto y = g.memory(type, sizes_of(c.batch, c.cout, c.y_size, space), strides_of(c.y_strides, space),
-                          alignment(c.y));
+  const auto y =
+      g.memory(type, sizes_of(c.batch, c.cout, c.y_size, space), strides_of(c.y_strides, space), alignment(c.y));
   const auto kind = c.kind == ConvolutionCall::Kind::forward         ? Graph::Convolve::forward
                     : c.kind == ConvolutionCall::Kind::data_gradient ? Graph::Convolve::data_gradient
                                                                      : Graph::Convolve::weight_gradient;

@@ -26,6 +26,10 @@ struct PlannedCall {
 PlannedCall plan(const ConvolutionCall& c, const cudnn::Target& target);
 PlannedCall plan(const AttentionCall& c, const cudnn::Target& target);
 
+/// The plan of this thread and the current device for calls like `c`; made once.
+const PlannedCall& planned(const ConvolutionCall& c);
+const PlannedCall& planned(const AttentionCall& c);
+
 /// What tells calls apart.
 std::vector<int64_t> key(const ConvolutionCall& c);
 std::vector<int64_t> key(const AttentionCall& c);
