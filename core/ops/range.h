@@ -1,5 +1,6 @@
 #pragma once
 #include "core/dispatch.h"
+#include "core/ops/math_basic.h"
 
 // Evenly spaced numbers (torch.arange, torch.linspace); the functions are declared in core/tensor.h.
 namespace weft {
