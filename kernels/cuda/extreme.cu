@@ -14,7 +14,7 @@ struct Best {
   WEFT_FN static Found<T> combine(Found<T> a, Found<T> b) {
     const bool nan_a = math::isnan(a.value), nan_b = math::isnan(b.value), first = b.index < a.index;
     const bool better = Largest ? b.value > a.value : b.value < a.value;
-    const bool take = nan_b ? !nan_a | first : !nan_a & (better | ((b.value == a.value) & first));
+    const bool take = nan_b ? !nan_a || first : !nan_a && (better || (b.value == a.value && first));
     return take ? b : a;
   }
 };
