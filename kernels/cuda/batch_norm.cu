@@ -156,8 +156,16 @@ struct ChannelSums {
   SumArguments a;
   i64 slices = 0;
   ChannelSums(const Channels& c, const Tensor& x, const Tensor& dy, const Tensor& mean)
-      : a{x.impl()->data, dy.defined() ? dy.impl()->data : nullptr, Vector(mean), c.batch, c.channels, c.area, 1, 1,
-          c.area, nullptr} {
+      : a{x.impl()->data,
+          dy.defined() ? dy.impl()->data : nullptr,
+          Vector(mean),
+          c.batch,
+          c.channels,
+          c.area,
+          1,
+          1,
+          c.area,
+          nullptr} {
     constexpr i64 kBlocks = 2112, kEach = 8192;  // thread blocks that fill a device; values that are worth one
     const bool gradient = dy.defined();
     if (c.last) {
@@ -200,7 +208,7 @@ struct ChannelArguments {
   const double* partial;  // null: fixed statistics
   i64 slices, channels;
   double count, momentum, eps;
-  const void* x;          // for the pivot
+  const void* x;  // for the pivot
   i64 area;
   Vector weight, bias, running_mean, running_var, mean, rstd, dweight, dbias;
   T* constants;  // [2 or 4, channels]

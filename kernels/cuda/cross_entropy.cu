@@ -17,11 +17,11 @@ template <class T>
 struct LossArguments {
   const void* x;
   const i64* target;
-  const T* weight;           // null: all 1
-  const T* weight_total;     // null: the number of classes
+  const T* weight;        // null: all 1
+  const T* weight_total;  // null: the number of classes
   T *largest, *log_sum;
-  T *losses, *weights;       // per row
-  const T *gradient, *total; // of the backward pass
+  T *losses, *weights;        // per row
+  const T *gradient, *total;  // of the backward pass
   void* gx;
   i64 rows, n, inner, ignore_index;
   T smoothing, each;  // smoothing / n
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kThreads) warp_losses(LossArguments<Wide<S>> a
   finish_row(a, row, k, k < 0 ? T(0) : load(x[k]), m, log_sum, all);
 }
 
-// A thread block a row; Staged: the row waits in shared memory.
+// A thread block a row; Staged: the row (of logits) waits in shared memory.
 template <class S, bool Staged>
 __global__ void __launch_bounds__(kLossThreads) block_losses(LossArguments<Wide<S>> a) {
   using T = Wide<S>;
@@ -92,11 +92,12 @@ __global__ void __launch_bounds__(kLossThreads) block_losses(LossArguments<Wide<
   const S* x = static_cast<const S*>(a.x) + row * a.n;
   T m = T(0), log_sum = T(0), all = T(0);
   // Staged rows keep their place within 16 bytes, so that whole packs move.
-  const int shift = Staged ? int(reinterpret_cast<u64>(x) % 16 / sizeof(S)) : 0;
-  if constexpr (Staged) {
+  const int shift = int(reinterpret_cast<u64>(x) % 16 / sizeof(S));
+  if (a.logits) {
     const S* from = x - shift;
     T largest = Largest<T>::identity();
     const i64 end = shift + a.n, packs = (end + kCount - 1) / kCount;
+#pragma unroll 4
     for (i64 p = threadIdx.x; p < packs; p += kLossThreads) {
       const i64 first = p * kCount;
       Pack<S> pack;
@@ -106,14 +107,12 @@ __global__ void __launch_bounds__(kLossThreads) block_losses(LossArguments<Wide<
         for (int k = 0; k < kCount; ++k)
           pack.v[k] = first + k >= shift && first + k < end ? from[first + k] : store<S>(Largest<T>::identity());
       }
-      *reinterpret_cast<Pack<S>*>(staged + first) = pack;
+      if constexpr (Staged) *reinterpret_cast<Pack<S>*>(staged + first) = pack;
 #pragma unroll
       for (int k = 0; k < kCount; ++k) largest = larger(largest, load(pack.v[k]));
     }
     const T mine = largest;
     m = block_unordered<Largest<T>, T>(kLossThreads, shared, [&](i64) { return mine; });
-  } else if (a.logits) {
-    m = block_unordered<Largest<T>, T>(a.n, shared, [&](i64 i) { return load(x[i]); });
   }
   auto value = [&](i64 i) {
     if constexpr (Staged)
@@ -121,8 +120,7 @@ __global__ void __launch_bounds__(kLossThreads) block_losses(LossArguments<Wide<
     else
       return load(x[i]);
   };
-  if (a.logits)
-    log_sum = math::log(block_row<Sum<T>, T>(a.n, shared, [&](i64 i) { return weight_of(value(i) - m); }));
+  if (a.logits) log_sum = math::log(block_row<Sum<T>, T>(a.n, shared, [&](i64 i) { return weight_of(value(i) - m); }));
   if (a.smooths)
     all = block_row<Sum<T>, T>(a.n, shared, [&](i64 i) { return weight_at(a, i) * ((m - value(i)) + log_sum); });
   if (threadIdx.x != 0) return;
@@ -212,8 +210,8 @@ struct Common {
     a.per_row = attrs.reduction == Reduction::none;
     a.mean = attrs.reduction == Reduction::mean;
     a.fault = fault_site(detail::Fault::index,
-                         "{}: target {} is not a class (there are {}); use ignore_index for rows to leave out", c.op.name,
-                         shape.n);
+                         "{}: target {} is not a class (there are {}); use ignore_index for rows to leave out",
+                         c.op.name, shape.n);
   }
 };
 
@@ -296,8 +294,7 @@ __global__ void __launch_bounds__(kThreads) row_gradients(LossArguments<Wide<S>>
     Pack<S> pack;
     if (a.logits) pack = *reinterpret_cast<const Pack<S>*>(x + first);
 #pragma unroll
-    for (int k = 0; k < kCount; ++k)
-      pack.v[k] = store<S>(gradient.at(a, first + k, a.logits ? load(pack.v[k]) : T(0)));
+    for (int k = 0; k < kCount; ++k) pack.v[k] = store<S>(gradient.at(a, first + k, a.logits ? load(pack.v[k]) : T(0)));
     *reinterpret_cast<Pack<S>*>(gx + first) = pack;
   }
   for (i64 i = head + packs * kCount + thread; i < a.n; i += threads) one(i);

@@ -14,8 +14,8 @@ namespace {
 // A thread takes kNear neighbouring counters of a group of 16: each of their four words belongs to kNear neighbouring
 // elements. Dropped elements are multiplied by 0, so that NaN and infinity show.
 template <class S, bool Aligned>
-__global__ void __launch_bounds__(kThreads) drop(const S* x, S* y, i64 n, u64 seed, u64 offset, u32 limit,
-                                                 Wide<S> scale) {
+__global__ void __launch_bounds__(kThreads)
+    drop(const S* x, S* y, i64 n, u64 seed, u64 offset, u32 limit, Wide<S> scale) {
   using T = Wide<S>;
   constexpr int kNear = Pack<S>::kCount, kParts = rng::kGroupCounters / kNear;
   const i64 work = (n + rng::kGroupWords - 1) / rng::kGroupWords * kParts;
@@ -32,8 +32,7 @@ __global__ void __launch_bounds__(kThreads) drop(const S* x, S* y, i64 n, u64 se
       for (int k = 0; k < kNear; ++k) {
         const rng::Words words = rng::philox(seed, counter + k);
 #pragma unroll
-        for (int w = 0; w < 4; ++w)
-          pack[w].v[k] = store<S>(load(pack[w].v[k]) * (words.w[w] >= limit ? scale : T(0)));
+        for (int w = 0; w < 4; ++w) pack[w].v[k] = store<S>(load(pack[w].v[k]) * (words.w[w] >= limit ? scale : T(0)));
       }
 #pragma unroll
       for (int w = 0; w < 4; ++w) *reinterpret_cast<Pack<S>*>(y + start + w * rng::kGroupCounters) = pack[w];

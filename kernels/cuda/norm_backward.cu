@@ -13,8 +13,8 @@ namespace {
 template <class T>
 struct GradientArguments {
   const void *g, *x;
-  void* gx;            // null: not wanted
-  T* partial;          // [chunks, 2, n]: sums of g h and of g; null: not wanted
+  void* gx;    // null: not wanted
+  T* partial;  // [chunks, 2, n]: sums of g h and of g; null: not wanted
   const T *means, *scales;
   NormParameter weight;
   NormIndex index;
@@ -114,8 +114,7 @@ __global__ void __launch_bounds__(kLongThreads) long_gradient(GradientArguments<
   const T mean_uh = block_row<reduction::Sum<T>, T>(a.n, shared, [&](i64 i) { return u(i) * h(i); }) / a.count;
   const T mean_u = a.centred ? block_row<reduction::Sum<T>, T>(a.n, shared, u) / a.count : T(0);
   S* gx = static_cast<S*>(a.gx) + row * a.n;
-  for (i64 i = threadIdx.x; i < a.n; i += kLongThreads)
-    gx[i] = store<S>(scale * (u(i) - mean_u - h(i) * mean_uh));
+  for (i64 i = threadIdx.x; i < a.n; i += kLongThreads) gx[i] = store<S>(scale * (u(i) - mean_u - h(i) * mean_uh));
 }
 
 // Columns of long rows: a thread each, of one chunk of rows.
@@ -154,7 +153,8 @@ __global__ void __launch_bounds__(kThreads) stretch_sums(GradientArguments<Wide<
     out[values] = reduction::block<reduction::Sum<T>, T>(span, one);
     return;
   }
-  const T gw = block_row<reduction::Sum<T>, T>(span, shared, both), gb = block_row<reduction::Sum<T>, T>(span, shared, one);
+  const T gw = block_row<reduction::Sum<T>, T>(span, shared, both),
+          gb = block_row<reduction::Sum<T>, T>(span, shared, one);
   if (threadIdx.x == 0) {
     out[0] = gw;
     out[values] = gb;
@@ -162,8 +162,8 @@ __global__ void __launch_bounds__(kThreads) stretch_sums(GradientArguments<Wide<
 }
 
 template <class T>
-__global__ void __launch_bounds__(1024) chunk_sums(const T* partial, i64 chunks, i64 columns, void* low, DType low_type,
-                                                   void* high, DType high_type) {
+__global__ void __launch_bounds__(1024)
+    chunk_sums(const T* partial, i64 chunks, i64 columns, void* low, DType low_type, void* high, DType high_type) {
   WEFT_SHARED(T[32 * 33], tile);
   const int x = threadIdx.x % 32, lane = threadIdx.x / 32;
   i64 column = i64(blockIdx.x) * 32 + x;
@@ -176,7 +176,8 @@ __global__ void __launch_bounds__(1024) chunk_sums(const T* partial, i64 chunks,
   column = i64(blockIdx.x) * 32 + lane;
   if (x != 0 || column >= columns) return;
   const bool first = column < columns / 2;
-  if (void* out = first ? low : high) store_as(out, first ? column : column - columns / 2, first ? low_type : high_type, sum);
+  if (void* out = first ? low : high)
+    store_as(out, first ? column : column - columns / 2, first ? low_type : high_type, sum);
 }
 
 template <class S>

@@ -140,7 +140,7 @@ struct Packed {
   }
 };
 template <class S, int Width>
-  requires is_half_type<S>
+requires is_half_type<S>
 struct Packed<S, Width> {
   using Bits = std::conditional_t<Width == 4, u64, std::conditional_t<Width == 2, u32, uint16_t>>;
   Bits bits;
@@ -204,8 +204,7 @@ __device__ __forceinline__ T row_total(T (&lanes)[Config::kWide], T* shared, int
     total = Combine::identity();
     for (int b = threadIdx.x % 32; b < blocks; b += 32) total = Combine::combine(total, shared[b]);
 #pragma unroll
-    for (int half = 16; half > 0; half /= 2)
-      total = Combine::combine(total, __shfl_xor_sync(kWholeWarp, total, half));
+    for (int half = 16; half > 0; half /= 2) total = Combine::combine(total, __shfl_xor_sync(kWholeWarp, total, half));
   }
   return total;
 }

@@ -160,15 +160,17 @@ void along(const OpCall& c) {
   const DType wide = out.dtype() == DType::f64 ? DType::f64 : DType::f32;
   for (int k = 0; k < (Op::kTwo ? 2 : 1); ++k) in[k] = dense_as(c.in[k], same ? out.dtype() : wide);
   if (!same && out.dtype() != wide) result = detail::allocate(out.sizes(), wide, out.device());
-  RowArguments a{in[0].impl()->data, Op::kTwo ? in[1].impl()->data : nullptr, result.impl()->data, shape.rows(),
-                 shape.n, shape.inner};
+  RowArguments a{
+      in[0].impl()->data, Op::kTwo ? in[1].impl()->data : nullptr, result.impl()->data, shape.rows(), shape.n,
+      shape.inner};
   const bool known = with_floating(result.dtype(), [&](auto s) {
     using S = typename decltype(s)::type;
     if (shape.inner > 1) return launch(columns<Op, S>, column_grid(a.rows), kColumnThreads, 0, current_stream(), a);
     const bool aligned = aligned16(a.a) && aligned16(a.out) && (!Op::kTwo || aligned16(a.b));
-    const bool held = with_row_config<S, Op::kTwo ? 2 : 1>(a.rows, a.n, aligned, [&](auto config, dim3 grid, dim3 block) {
-      launch(held_rows<Op, S, decltype(config)>, grid, block, 0, current_stream(), a);
-    });
+    const bool held = with_row_config < S,
+               Op::kTwo ? 2 : 1 > (a.rows, a.n, aligned, [&](auto config, dim3 grid, dim3 block) {
+                                launch(held_rows<Op, S, decltype(config)>, grid, block, 0, current_stream(), a);
+                              });
     if (!held) launch(long_rows<Op, S>, dim3(unsigned(a.rows)), kLongThreads, 0, current_stream(), a);
   });
   if (!known) WEFT_FAIL("{}: no CUDA kernel for {}", c.op.name, out.dtype());

@@ -25,9 +25,7 @@ double distance(const Tensor& a, const Tensor& b) {
 }
 double tolerance(DType t) { return t == DType::f64 ? 1e-13 : t == DType::f32 ? 3e-6 : t == DType::f16 ? 2e-3 : 1.6e-2; }
 
-Tensor numbers(const Dims& sizes, DType dtype, double factor = 1) {
-  return randn(sizes).mul(factor).to(dtype);
-}
+Tensor numbers(const Dims& sizes, DType dtype, double factor = 1) { return randn(sizes).mul(factor).to(dtype); }
 
 using Op = std::function<Tensor(const std::vector<Tensor>&)>;
 // Value and gradients on both devices; `exact`: how many of the gradients have the same bits.
@@ -47,7 +45,8 @@ void compare(const Op& op, const std::vector<Tensor>& inputs, size_t exact, bool
     for (const Tensor& t : in)
       if (t.requires_grad()) wanted.push_back(t);
     results[device] = {y};
-    for (const Tensor& g : grad({y}, wanted, {.grad_outputs = {device ? seed.to("cuda") : seed}})) results[device].push_back(g);
+    for (const Tensor& g : grad({y}, wanted, {.grad_outputs = {device ? seed.to("cuda") : seed}}))
+      results[device].push_back(g);
   }
   for (size_t k = 0; k < results[0].size(); ++k) {
     const Tensor &a = results[0][k], &b = results[1][k];
@@ -133,7 +132,8 @@ TEST_CASE("norms of rows") {
 TEST_CASE("norms of groups") {
   everywhere([] {
     for (DType t : kFloats)
-      for (const Dims& sizes : {Dims{3, 8}, Dims{2, 8, 5}, Dims{2, 4, 8, 8}, Dims{1, 4, 40, 40}, Dims{2, 2, 170, 170}}) {
+      for (const Dims& sizes :
+           {Dims{3, 8}, Dims{2, 8, 5}, Dims{2, 4, 8, 8}, Dims{1, 4, 40, 40}, Dims{2, 2, 170, 170}}) {
         const Tensor x = numbers(sizes, t), w = numbers({sizes[1]}, t), b = numbers({sizes[1]}, t);
         for (int64_t groups : {1, 2})
           compare([=](const auto& in) { return group_norm(in[0], groups, {.weight = in[1], .bias = in[2]}); },
