@@ -2,8 +2,8 @@
 
 #include "core/ops/math.h"
 
-// Stable sorts of pairs in device memory, on the current stream. Keys are unsigned and only their low `bits` count.
-// The results and the inputs do not overlap. real/: CUB's radix sort; emulate/: the host's.
+// Stable sorts of n < 2^31 pairs in device memory, on the current stream. Keys are unsigned and only their low `bits`
+// count. The results and the inputs do not overlap. real/: CUB's radix sort; emulate/: the host's.
 namespace weft::gpu {
 
 void sort_pairs(const math::u32* keys, math::u32* keys_out, const math::u32* values, math::u32* values_out,
