@@ -56,8 +56,14 @@ void linear_index(const OpCall& c) {
                                        a.caller, a.dim + t, a.extents[t]);
     const DType dtype = c.in[t].dtype();
     in_parts(nest_of(out, {c.in[t]}), [&](const LoopNest& nest) {
-      const LinearArguments arguments{Walk<2>(nest), static_cast<i64*>(nest.operands[0].data), nest.operands[1].data,
-                                      dtype,         a.extents[t],   a.wrap, t == 0, fault};
+      const LinearArguments arguments{Walk<2>(nest),
+                                      static_cast<i64*>(nest.operands[0].data),
+                                      nest.operands[1].data,
+                                      dtype,
+                                      a.extents[t],
+                                      a.wrap,
+                                      t == 0,
+                                      fault};
       launch(number_places, grid_for(nest.numel), kThreads, 0, current_stream(), arguments);
     });
   }
@@ -103,8 +109,8 @@ __device__ __forceinline__ int count_of(const S* x, i64 begin, i64 end, bool pac
 }
 
 template <class S>
-__global__ void __launch_bounds__(kThreads) count_pieces(const S* x, i64 n, i64 size, bool packs, i64* counts,
-                                                         unsigned long long* total) {
+__global__ void __launch_bounds__(kThreads)
+    count_pieces(const S* x, i64 n, i64 size, bool packs, i64* counts, unsigned long long* total) {
   const i64 pieces = (n + size - 1) / size;
   i64 sum = 0;
   for (i64 p = (i64(blockIdx.x) * kThreads + threadIdx.x) / 32; p < pieces; p += i64(gridDim.x) * (kThreads / 32)) {

@@ -57,7 +57,8 @@ __global__ void __launch_bounds__(kThreads) put_elements(PutArguments<W> a) {
       number[k] = a.index.checked(a.index.read(o[1]));
       value[k] = a.values[o[0]];
       to[k] = o[2];
-      if (a.winners.table != nullptr) wins[k] = a.winners.table[o[3] + number[k] * a.winners.step] == int(a.winners.first_tag + o[4]);
+      if (a.winners.table != nullptr)
+        wins[k] = a.winners.table[o[3] + number[k] * a.winners.step] == int(a.winners.first_tag + o[4]);
     }
 #pragma unroll
     for (int k = 0; k < kUnroll; ++k)
@@ -144,9 +145,9 @@ void put_last(const Put& p) {
       using W = typename decltype(w)::type;
       IndexRef index = p.checks;
       index.data = nest.operands[1].data;
-      const PutArguments<W> a{Walk<5>(nest), static_cast<const W*>(nest.operands[0].data), index,
-                              static_cast<W*>(nest.operands[2].data), place,
-                              winners.part(nest, 3, p.index)};
+      const PutArguments<W> a{Walk<5>(nest), static_cast<const W*>(nest.operands[0].data),
+                              index,         static_cast<W*>(nest.operands[2].data),
+                              place,         winners.part(nest, 3, p.index)};
       launch(put_elements<W>, grid_for_unrolled(nest.numel), kThreads, 0, current_stream(), a);
     };
     if (packed)

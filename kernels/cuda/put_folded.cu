@@ -141,12 +141,9 @@ void run_integers(const Put& p, Scalar alpha) {
   in_parts(nest_of(p.values, {p.indices(), p.target()}), [&](const LoopNest& nest) {
     IndexRef index = p.checks;
     index.data = nest.operands[1].data;
-    const AtomicArguments<S> a{Walk<3>(nest),
-                               static_cast<const S*>(nest.operands[0].data),
-                               index,
-                               static_cast<S*>(nest.operands[2].data),
-                               p.place(),
-                               std::make_unsigned_t<S>(alpha.to<S>())};
+    const AtomicArguments<S> a{Walk<3>(nest), static_cast<const S*>(nest.operands[0].data),
+                               index,         static_cast<S*>(nest.operands[2].data),
+                               p.place(),     std::make_unsigned_t<S>(alpha.to<S>())};
     launch(add_integers<S>, grid_for(nest.numel), kThreads, 0, current_stream(), a);
   });
 }

@@ -231,8 +231,8 @@ struct alignas(Count * sizeof(W)) Several {
 
 // In units of Count elements of one row; x is dense.
 template <class W, int Count>
-__global__ void __launch_bounds__(kThreads) keep_triangle(const W* x, W* out, u32 n, Divider columns, Divider rows,
-                                                          i64 diagonal, bool upper) {
+__global__ void __launch_bounds__(kThreads)
+    keep_triangle(const W* x, W* out, u32 n, Divider columns, Divider rows, i64 diagonal, bool upper) {
   using Unit = Several<W, Count>;
   for (u32 base = blockIdx.x * (kThreads * kUnroll) + threadIdx.x; base < n; base += gridDim.x * (kThreads * kUnroll)) {
     Unit unit[kUnroll];

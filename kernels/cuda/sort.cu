@@ -49,8 +49,8 @@ void run_short(const SortLines& a, bool descending) {
 // ---- long lines: a radix sort of all of them at once, by line and key
 
 template <class S, class K>
-__global__ void __launch_bounds__(kThreads) line_keys(const S* x, K* keys, u32* places, u32 n, Divider line,
-                                                      bool with_line, bool descending) {
+__global__ void __launch_bounds__(kThreads)
+    line_keys(const S* x, K* keys, u32* places, u32 n, Divider line, bool with_line, bool descending) {
   for (u32 e = blockIdx.x * kThreads + threadIdx.x; e < n; e += gridDim.x * kThreads) {
     K key = sort_key(x[e], descending);
     if constexpr (sizeof(K) > sizeof(SortKey<S>))

@@ -49,7 +49,8 @@ struct Prefix {
 };
 
 // Narrows `prefix` until it holds exactly the `wanted` least of the elements it names, or is a whole number. Gives how
-// many elements it names then; `wanted` becomes how many of them are wanted. `each(f)` calls f(number) for all elements.
+// many elements it names then; `wanted` becomes how many of them are wanted. `each(f)` calls f(number) for all
+// elements.
 template <class K, class Each>
 __device__ __forceinline__ u32 narrow_down(Prefix<K>& prefix, u32& wanted, u32* bins, u32* sums, Bin* found,
                                            Each each) {

@@ -19,8 +19,12 @@ struct SortLines {
     indices[row * k + at] = place;
   }
   SortLines rows_from(i64 row, i64 count, size_t size) const {
-    return {static_cast<const char*>(x) + row * n * i64(size), static_cast<char*>(values) + row * k * i64(size),
-            indices + row * k, count, n, k};
+    return {static_cast<const char*>(x) + row * n * i64(size),
+            static_cast<char*>(values) + row * k * i64(size),
+            indices + row * k,
+            count,
+            n,
+            k};
   }
 };
 

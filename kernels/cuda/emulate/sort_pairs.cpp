@@ -25,12 +25,12 @@ void sort(const K* keys, K* keys_out, const math::u32* values, math::u32* values
 
 }  // namespace
 
-void sort_pairs(const math::u32* keys, math::u32* keys_out, const math::u32* values, math::u32* values_out,
-                math::i64 n, int bits) {
+void sort_pairs(const math::u32* keys, math::u32* keys_out, const math::u32* values, math::u32* values_out, math::i64 n,
+                int bits) {
   sort(keys, keys_out, values, values_out, n, bits);
 }
-void sort_pairs(const math::u64* keys, math::u64* keys_out, const math::u32* values, math::u32* values_out,
-                math::i64 n, int bits) {
+void sort_pairs(const math::u64* keys, math::u64* keys_out, const math::u32* values, math::u32* values_out, math::i64 n,
+                int bits) {
   sort(keys, keys_out, values, values_out, n, bits);
 }
 
