@@ -16,7 +16,8 @@ void selected(Node& n, const Tensor* g, Tensor* gin) {
   const int dim = __builtin_ctz(a.mask);
   Dims along = Dims::filled(a.sizes.size(), 1);
   along[dim] = a.sizes[dim];
-  Tensor here = arange(a.sizes[dim]).view(along).eq(detail::restore_dims(n.output(1), a.sizes, a.mask, a.keepdim));
+  const Tensor index = detail::restore_dims(n.output(1), a.sizes, a.mask, a.keepdim);
+  const Tensor here = arange(0, a.sizes[dim], 1, {.device = index.device()}).view(along).eq(index);
   gin[0] = where(here, detail::restore_dims(g[0], a.sizes, a.mask, a.keepdim), 0.0);
 }
 
