@@ -46,11 +46,17 @@ void run_planned(const Call& c, cudaStream_t stream) {
 const PlannedCall& planned(const ConvolutionCall& c) { return planned_call(c); }
 const PlannedCall& planned(const AttentionCall& c) { return planned_call(c); }
 
+// A plan of attention is compiled for its shape, which takes a second or two: not for small problems, nor for the single
+// queries of a text that grows.
+static bool worth_a_plan(const AttentionCall& c) {
+  return c.tq >= 16 && c.batch * c.heads * c.tq * c.tk * (c.d + c.dv) >= (int64_t{1} << 24);
+}
+
 bool supports(const ConvolutionCall& c) {
   return library_takes(c) && cudnn::library() != nullptr && planned(c).plan != nullptr;
 }
 bool supports(const AttentionCall& c) {
-  if (!library_takes(c) || cudnn::library() == nullptr) return false;
+  if (!library_takes(c) || !worth_a_plan(c) || cudnn::library() == nullptr) return false;
   const size_t version = cudnn::library()->version();
   if (c.backward && (c.d > 128 || c.dv > 128) && version < 91100) return false;
   // Before 9.16 keys beyond the last tile of 128 are not masked in backward.
