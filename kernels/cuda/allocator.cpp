@@ -1,7 +1,10 @@
 #include "kernels/cuda/allocator.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -10,6 +13,7 @@
 
 #include "core/device_backend.h"
 #include "kernels/cuda/block_pool.h"
+#include "kernels/cuda/virtual_memory.h"
 #ifdef WEFT_CUDA_EMULATE
 #include "kernels/cuda/emulate/blocks.h"
 #endif
@@ -36,6 +40,11 @@ struct Unnamed {
   int count;
 };
 constinit thread_local Unnamed unnamed{};
+
+std::atomic<bool> expandable{[] {
+  const char* v = std::getenv("WEFT_CUDA_EXPANDABLE");
+  return v && *v && std::strcmp(v, "0") != 0;
+}()};
 
 class DeviceMemory {
  public:
@@ -84,7 +93,16 @@ class DeviceMemory {
     for (auto& p : pools_)
       if (p->small.stream() == stream) return last_ = p.get();
     pools_.push_back(std::make_unique<StreamPools>(blocks_, stream));
-    return last_ = pools_.back().get();
+    last_ = pools_.back().get();
+    if (expandable) own_addresses(last_->large);
+    return last_;
+  }
+  void own_addresses(Pool& pool) {
+    const OnDevice on(device_);
+    size_t free = 0, total = 0;
+    if (cudaMemGetInfo(&free, &total) != cudaSuccess) return;
+    const size_t bytes = round_up(2 * total, kChunk);  // room beside holes
+    if (void* base = reserve_addresses(bytes)) pool.own_addresses(static_cast<char*>(base), bytes);
   }
 
   Block* find_more(Pool& pool, size_t size);
@@ -200,22 +218,29 @@ Block* DeviceMemory::find_more(Pool& pool, size_t size) {
   const OnDevice on(device_);
   const size_t exact = pool.small() ? kSmallSegment : round_up(size, kSegmentStep);
   const size_t segment = pool.small() || size >= kOwnSegment ? exact : kLargeSegment;
-  bool found = adopt_idle(pool, size) || new_segment(pool, segment) || (segment != exact && new_segment(pool, exact));
+  const auto grow = [&](size_t bytes) {
+    if (!pool.expandable()) return new_segment(pool, bytes);
+    const size_t mapped = pool.expand(size);
+    reserved_ += int64_t(mapped);
+    return mapped != 0;
+  };
+  bool found = adopt_idle(pool, size) || grow(segment) || (segment != exact && grow(exact));
   if (!found) {
     release_segments();
-    found = new_segment(pool, exact);
+    found = grow(exact);
   }
   if (!found && waiting_) {
     pass_events(true);
     if (Block* b = pool.take(size)) return b;
     release_segments();
-    found = new_segment(pool, exact);
+    found = grow(exact);
   }
   return found ? pool.take(size) : nullptr;
 }
 
 // A free segment of a stream that has nothing left to do.
 bool DeviceMemory::adopt_idle(Pool& pool, size_t size) {
+  if (pool.expandable()) return false;
   for (auto& pools : pools_) {
     Pool& other = pool.small() ? pools->small : pools->large;
     if (&other == &pool) continue;
@@ -245,7 +270,11 @@ bool DeviceMemory::new_segment(Pool& pool, size_t bytes) {
 }
 
 void DeviceMemory::release_segments() {
-  for (auto& pools : pools_)
+  for (auto& pools : pools_) {
+    if (pools->large.expandable()) {
+      if (cudaStreamSynchronize(pools->large.stream()) != cudaSuccess) cudaGetLastError();
+      reserved_ -= int64_t(pools->large.shrink());
+    }
     for (Pool* pool : {&pools->small, &pools->large})
       while (Block* segment = pool->take_segment(1)) {
         segment_given(segment->data, segment->size);
@@ -253,6 +282,7 @@ void DeviceMemory::release_segments() {
         reserved_ -= int64_t(segment->size);
         blocks_.drop(segment);
       }
+  }
 }
 
 std::string size_text(size_t bytes) {
@@ -311,6 +341,7 @@ void record_stream(void* p, cudaStream_t stream) {
     if (memory_of(d).record(p, stream)) return;
 }
 void allocator_stats(int device, MemoryStats& out) { memory_of(device).stats(out); }
+void set_expandable(bool on) { expandable = on; }
 void reset_peak(int device) { memory_of(device).reset_peak(); }
 void empty_cache() {
   for (int d = 0; d < kMaxDevices; ++d) memory_of(d).empty();

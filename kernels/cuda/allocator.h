@@ -21,6 +21,9 @@ void allocator_stats(int device, MemoryStats& out);
 void reset_peak(int device);
 /// Gives the segments without a block in use back to the driver.
 void empty_cache();
+/// Streams that allocate for the first time from now on get one range of addresses that grows and shrinks in place, so
+/// that large blocks do not fragment (virtual_memory.h). WEFT_CUDA_EXPANDABLE=1 says so from the start.
+void set_expandable(bool on);
 /// This thread's new blocks without a name are results of `op` (for out-of-memory texts). Costs a few ns.
 void name_blocks(const char* op);
 

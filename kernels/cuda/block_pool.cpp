@@ -2,6 +2,8 @@
 
 #include <bit>
 
+#include "kernels/cuda/virtual_memory.h"
+
 namespace weft::gpu {
 
 // ---- the table
@@ -115,16 +117,20 @@ Block* Pool::best_fit(size_t size) {
   return bits ? lists_[word * 64 + size_t(std::countr_zero(bits))] : nullptr;
 }
 
+// The part behind the first `size` bytes becomes a block of its own, in no list.
+Block* Pool::split(Block* block, size_t size) {
+  Block* rest = blocks_.make(block->data + size, block->size - size, this);
+  rest->before = block;
+  rest->after = block->after;
+  if (rest->after) rest->after->before = rest;
+  block->after = rest;
+  block->size = size;
+  return rest;
+}
+
 void Pool::cut(Block* block, size_t size) {
   const size_t rest = block->size - size;
-  if (small_ ? rest < kSmallest : rest <= kSmallMost) return;
-  Block* other = blocks_.make(block->data + size, rest, this);
-  other->before = block;
-  other->after = block->after;
-  if (other->after) other->after->before = other;
-  block->after = other;
-  block->size = size;
-  insert(other);
+  if (small_ ? rest >= kSmallest : rest > kSmallMost) insert(split(block, size));
 }
 
 Block* Pool::take(size_t size) {
@@ -186,6 +192,7 @@ void Pool::join() {
 }
 
 Block* Pool::take_segment(size_t size) {
+  if (expandable()) return nullptr;
   if (any_quick_) join();
   if (small_) {
     Block* b = lists_[kLists - 1];
@@ -209,6 +216,69 @@ size_t Pool::largest_free() {
   for (size_t list = kLists; list-- > 0;)
     if (lists_[list]) return list * kGranule;
   return 0;
+}
+
+// ---- growing and shrinking in place
+
+void Pool::own_addresses(char* base, size_t bytes) {
+  base_ = base;
+  Block* all = blocks_.make(base, bytes, this);
+  all->state = Block::State::unmapped;
+  unmapped_.insert(all);
+}
+
+size_t Pool::expand(size_t size) {
+  for (Block* hole : unmapped_) {
+    const Block* before = hole->before;
+    const size_t have = before && before->state == Block::State::free ? before->size : 0;
+    const size_t bytes = (size - have + kChunk - 1) / kChunk * kChunk;
+    if (have >= size || bytes > hole->size) continue;
+    if (!map_memory(hole->data, bytes)) return 0;
+    unmapped_.erase(hole);
+    if (hole->size > bytes) {
+      Block* rest = split(hole, bytes);
+      rest->state = Block::State::unmapped;
+      unmapped_.insert(rest);
+    }
+    merge(hole);
+    return bytes;
+  }
+  return 0;
+}
+
+size_t Pool::shrink() {
+  size_t unmapped = 0;
+  for (Block* b : std::vector<Block*>(by_size_.begin(), by_size_.end())) {
+    const size_t start = (size_t(b->data - base_) + kChunk - 1) / kChunk * kChunk,
+                 end = size_t(b->data + b->size - base_) / kChunk * kChunk;
+    if (start >= end) continue;
+    remove(b);
+    if (base_ + start > b->data) {
+      Block* rest = split(b, size_t(base_ + start - b->data));
+      insert(b);
+      b = rest;
+    }
+    if (b->size > end - start) insert(split(b, end - start));
+    unmap_memory(b->data, b->size);
+    unmapped += b->size;
+    b->state = Block::State::unmapped;
+    if (Block* a = b->after; a && a->state == Block::State::unmapped) {
+      unmapped_.erase(a);
+      b->size += a->size;
+      b->after = a->after;
+      if (b->after) b->after->before = b;
+      blocks_.drop(a);
+    }
+    if (Block* a = b->before; a && a->state == Block::State::unmapped) {
+      a->size += b->size;
+      a->after = b->after;
+      if (a->after) a->after->before = a;
+      blocks_.drop(b);
+    } else {
+      unmapped_.insert(b);
+    }
+  }
+  return unmapped;
 }
 
 }  // namespace weft::gpu

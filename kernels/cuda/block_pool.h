@@ -23,7 +23,7 @@ class Pool;
 
 /// A piece of a segment. Block objects are used again but never deleted: a stale pointer reads another block.
 struct Block {
-  enum class State : uint8_t { live, quick, free, waiting };
+  enum class State : uint8_t { live, quick, free, waiting, unmapped };
 
   char* data = nullptr;
   size_t size = 0, requested = 0;
@@ -92,6 +92,14 @@ class Pool {
   }
   size_t largest_free();
 
+  /// A large pool may own a range of addresses (virtual_memory.h) instead of segments.
+  void own_addresses(char* base, size_t bytes);
+  bool expandable() const { return base_ != nullptr; }
+  /// Maps memory until a block of `size` is there. Gives the bytes mapped, 0 when there are none.
+  size_t expand(size_t size);
+  /// Unmaps the whole chunks of free blocks, which no work uses any more, and gives their bytes.
+  size_t shrink();
+
  private:
   struct BySize {
     bool operator()(const Block* a, const Block* b) const {
@@ -99,7 +107,12 @@ class Pool {
     }
   };
 
+  struct ByAddress {
+    bool operator()(const Block* a, const Block* b) const { return a->data < b->data; }
+  };
+
   Block* best_fit(size_t size);
+  Block* split(Block* block, size_t size);
   void insert(Block* block);
   void remove(Block* block);
   void merge(Block* block);
@@ -113,6 +126,8 @@ class Pool {
   std::vector<Block*> lists_, quick_;
   std::vector<uint64_t> filled_;
   std::set<Block*, BySize> by_size_;  // of a large pool
+  char* base_ = nullptr;              // of its addresses
+  std::set<Block*, ByAddress> unmapped_;
 };
 
 }  // namespace weft::gpu

@@ -128,6 +128,36 @@ TEST_CASE("record_stream: a block waits for the streams that use it") {
   }
 }
 
+TEST_CASE("expandable memory: free neighbours serve a larger block, and holes go back to the driver") {
+  NEED_DEVICES(1);
+  cuda::synchronize();
+  cuda::empty_cache();
+  const int64_t before = cuda::memory_stats().reserved;
+  set_expandable(true);
+  const cuda::Stream known[] = {cuda::Stream::create(-1, true), cuda::Stream::create(-1, true)};
+  const cuda::Stream stream = cuda::Stream::create(-1, true);  // that nobody allocated for
+  const cuda::StreamGuard guard(stream);
+  void* p[10];
+  for (void*& one : p) one = allocate(15 * kMiB, 0);
+  set_expandable(false);
+  CHECK(cuda::memory_stats().reserved - before == int64_t(160 * kMiB));
+  for (int i = 2; i < 8; ++i) release(p[i], 15 * kMiB, 0);
+  void* big = allocate(90 * kMiB - 64, 0);
+  CHECK(big == p[2]);
+  check(cudaMemsetAsync(big, 1, 90 * kMiB - 64, static_cast<cudaStream_t>(stream.handle())), "test");
+  CHECK(cuda::memory_stats().reserved - before == int64_t(160 * kMiB));
+  release(big, 0, 0);
+  cuda::empty_cache();
+  CHECK(cuda::memory_stats().reserved - before == int64_t(80 * kMiB));
+  big = allocate(200 * kMiB, 0);  // at the end
+  void* again = allocate(60 * kMiB, 0);
+  CHECK(again >= p[2]);
+  CHECK(again < p[8]);
+  for (void* one : {p[0], p[1], p[8], p[9], big, again}) release(one, 0, 0);
+  cuda::empty_cache();
+  CHECK(cuda::memory_stats().reserved == before);
+}
+
 TEST_CASE("many threads allocate and free, and no two blocks overlap") {
   NEED_DEVICES(1);
   std::mutex mutex;

@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "kernels/cuda/emulate/settings.h"
+#include "kernels/cuda/virtual_memory.h"
 
 namespace weft::gpu::emulate {
 namespace {
@@ -142,14 +143,54 @@ bool give_memory(void* p, Kind kind) {
   return true;
 }
 
+void* take_addresses(size_t bytes) {
+  if (settings().guard) {
+    const Open open;
+    Memory& m = memory();
+    std::lock_guard lock(m.arena_mutex);
+    return m.arena.take(bytes);
+  }
+  void* p = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return p == MAP_FAILED ? nullptr : p;
+}
+
+bool map_addresses(void* at, size_t bytes, int device) {
+  Memory& m = memory();
+  const Open open;
+  std::lock_guard lock(m.mutex);
+  if (bytes > settings().memory || m.used[device] > settings().memory - bytes) return false;
+  if (!settings().guard) mprotect(at, bytes, PROT_READ | PROT_WRITE);
+  std::memset(at, settings().poison, bytes);
+  for (size_t done = 0; done < bytes; done += kChunk) {
+    char* chunk = static_cast<char*>(at) + done;
+    m.blocks[reinterpret_cast<uintptr_t>(chunk)] = {chunk, kChunk, Kind::device, device};
+  }
+  m.used[device] += bytes;
+  return true;
+}
+
+void unmap_addresses(void* at, size_t bytes) {
+  Memory& m = memory();
+  std::lock_guard lock(m.mutex);
+  for (size_t done = 0; done < bytes; done += kChunk) {
+    const auto it = m.blocks.find(reinterpret_cast<uintptr_t>(at) + done);
+    m.used[it->second.device] -= kChunk;
+    m.blocks.erase(it);
+  }
+  madvise(at, bytes, MADV_DONTNEED);
+  if (!settings().guard) mprotect(at, bytes, PROT_NONE);
+}
+
 Allocation find_memory(const void* p) {
   Memory& m = memory();
   std::lock_guard lock(m.mutex);
   auto it = m.blocks.upper_bound(reinterpret_cast<uintptr_t>(p));
   if (it == m.blocks.begin()) return {};
-  --it;
-  const Allocation& a = it->second;
-  return static_cast<const char*>(p) < a.data + a.bytes ? a : Allocation{};
+  Allocation a = std::prev(it)->second;
+  if (static_cast<const char*>(p) >= a.data + a.bytes) return {};
+  for (; a.bytes % kChunk == 0 && it != m.blocks.end() && it->second.data == a.data + a.bytes; ++it)
+    a.bytes += it->second.bytes;
+  return a;
 }
 
 size_t used_memory(int device) {

@@ -18,6 +18,10 @@ struct Allocation {
 void* take_memory(size_t bytes, Kind kind, int device);
 // False: `p` is not what take_memory gave.
 bool give_memory(void* p, Kind kind);
+// Addresses for device memory that comes later, and the memory, which joins with what lies around it.
+void* take_addresses(size_t bytes);
+bool map_addresses(void* at, size_t bytes, int device);
+void unmap_addresses(void* at, size_t bytes);
 // The allocation that `p` points into; `bytes` is 0 when there is none.
 Allocation find_memory(const void* p);
 size_t used_memory(int device);
