@@ -22,18 +22,20 @@ const Loaded& loaded() {
   return *l;
 }
 
-/// While alive: the kernel of `op` runs on `device`.
+/// While alive: the kernel of `op` runs on `device`, and what it does on the host is not put off.
 class Running {
  public:
   Running(const DeviceBackend& backend, const char* op, Device device)
       : backend_(backend), op_before_(running_op), device_before_(backend.current_device()), device_(device.index) {
     backend.begin(op);
     running_op = op;
+    thread_state.deferral = nullptr;
     if (device_ != device_before_) [[unlikely]]
       backend.set_device(device_);
   }
   ~Running() {
     running_op = op_before_;
+    thread_state.deferral = deferral_before_;
     if (device_ != device_before_) [[unlikely]]
       backend_.set_device(device_before_);
   }
@@ -43,15 +45,16 @@ class Running {
  private:
   const DeviceBackend& backend_;
   const char* op_before_;
+  Deferral* deferral_before_ = thread_state.deferral;
   int device_before_, device_;
 };
 
 // Host memory is read and written at once here: what was put off over it comes first.
-void settle_host(const Tensor* tensors, int n) {
+void settle_host(const Tensor* tensors, int n, bool written) {
   if (!thread_state.deferral) [[likely]]
     return;
   for (int i = 0; i < n; ++i)
-    if (tensors[i].defined() && tensors[i].device().is_cpu()) settle(tensors[i].impl()->storage, false);
+    if (tensors[i].defined() && tensors[i].device().is_cpu()) settle(tensors[i].impl()->storage, written);
 }
 
 }  // namespace
@@ -69,8 +72,8 @@ const DeviceBackend& need_cuda(Device device, const char* what) {
 void run_on_device(const OpCall& c, Device device) {
   const DeviceBackend& backend = need_cuda(device, c.op.name);
   WEFT_CHECK(c.op.cuda != nullptr, "{}: has no kernel for {}; compute it on the host: .to(\"cpu\")", c.op.name, device);
-  settle_host(c.in, c.n_in);
-  settle_host(c.out, c.n_out);
+  settle_host(c.in, c.n_in, false);
+  settle_host(c.out, c.n_out, true);
   const Running running(backend, c.op.name, device);
   c.op.cuda(c);
 }
@@ -79,7 +82,7 @@ void run_on_device(const PointwiseCall& c, Device device) {
   const DeviceBackend& backend = need_cuda(device, c.op.name);
   WEFT_CHECK(c.loops.cuda != nullptr, "{}: has no kernel for {}; compute it on the host: .to(\"cpu\")", c.op.name,
              device);
-  settle_host(c.in, c.n_in);
+  settle_host(c.in, c.n_in, false);
   const Running running(backend, c.op.name, device);
   c.loops.cuda(c.compute, c.truth, c.out, c.in, c.n_in, c.params);
 }
