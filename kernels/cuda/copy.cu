@@ -148,10 +148,12 @@ void copy_here(const Tensor& to, const Tensor& from) {
   in_parts(make_nest(to, &from, which, 1), [](const LoopNest& nest) {
     const LoopOperand &out = nest.operands[0], &in = nest.operands[1];
     const bool runs = nest.dense(0) && nest.dense(1), same = out.dtype == in.dtype;
-    if (runs && same)
+    if (runs && same) {
+      ++launches;
       return check(cudaMemcpyAsync(out.data, in.data, size_t(nest.numel) * itemsize(out.dtype),
                                    cudaMemcpyDeviceToDevice, current_stream()),
                    "copy");
+    }
     if (same) {
       if (run_transpose(nest)) return;
       return with_width(out.dtype, [&](auto w) {
@@ -264,8 +266,10 @@ void fill(const OpCall& c) {
     const LoopOperand& o = nest.operands[0];
     with_width(o.dtype, [&](auto w) {
       using W = typename decltype(w)::type;
-      if (nest.dense(0) && bits == 0)
+      if (nest.dense(0) && bits == 0) {
+        ++launches;
         return check(cudaMemsetAsync(o.data, 0, size_t(nest.numel) * sizeof(W), current_stream()), "fill");
+      }
       if (nest.dense(0) && aligned16(o.data))
         return launch(fill_run<W>, grid_for(nest.numel / Pack<W>::kCount + 1), kThreads, 0, current_stream(),
                       static_cast<W*>(o.data), u32(nest.numel), W(bits));
