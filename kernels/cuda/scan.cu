@@ -10,7 +10,8 @@ namespace {
 
 // What a running result is kept in. Integers wrap, so that the widest unsigned type serves all.
 template <class S>
-using Running = std::conditional_t<is_half_type<S>, float, std::conditional_t<std::is_floating_point_v<S>, double, u64>>;
+using Running =
+    std::conditional_t<is_half_type<S>, float, std::conditional_t<std::is_floating_point_v<S>, double, u64>>;
 
 template <class S>
 WEFT_FN Running<S> widen(S x) {
@@ -165,7 +166,8 @@ void scan_lines(Lines l) {
   const i64 lines = l.outer * l.inner;
   // One order for a shape: line after line where lines are many or short.
   if (lines >= 4096 || l.n <= 64) {
-    if (l.inner == 1 && l.n > 1) return launch(scan_rows<Product, S>, grid_for(lines), kThreads, 0, current_stream(), l);
+    if (l.inner == 1 && l.n > 1)
+      return launch(scan_rows<Product, S>, grid_for(lines), kThreads, 0, current_stream(), l);
     return launch(scan_columns<Product, S>, grid_for(lines), kThreads, 0, current_stream(), l);
   }
   l.chunks = (l.n + kChunk - 1) / kChunk;
