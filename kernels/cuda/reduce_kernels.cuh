@@ -2,8 +2,8 @@
 
 #include "kernels/cuda/reduce_parts.cuh"
 
-// The kernels of all reductions, in the order of core/reduction_order.h. A thread reads V neighbouring elements at once:
-// V lanes of a row (32 / V threads make a group, which takes a block of the row), or a lane of V columns.
+// The kernels of all reductions, in the order of core/reduction_order.h. A thread reads V neighbouring elements at
+// once: V lanes of a row (32 / V threads make a group, which takes a block of the row), or a lane of V columns.
 namespace weft::gpu {
 
 inline constexpr int kReduceThreads = 256;
@@ -52,11 +52,11 @@ inline constexpr int kLoads = std::is_same_v<S, AnyElement> || R::kHeavy ? 2 : 8
 
 template <class R, int V, class E>
 __device__ __forceinline__ void combine_elements(typename R::Acc* acc, const Elements<E, V>& e, i64 index,
-                                                 NumberOf<typename R::Acc> centre,
-                                                 NumberOf<typename R::Acc> exponent) {
+                                                 NumberOf<typename R::Acc> centre, NumberOf<typename R::Acc> exponent) {
 #pragma unroll
   for (int v = 0; v < V; ++v)
-    acc[v] = R::Combine::combine(acc[v], R::take(convert_value<typename R::Value>(e.v[v]), index + v, centre, exponent));
+    acc[v] =
+        R::Combine::combine(acc[v], R::take(convert_value<typename R::Value>(e.v[v]), index + v, centre, exponent));
 }
 
 // The halving tree over `group` threads of V lanes each; the result is in the first one.
@@ -240,7 +240,9 @@ __global__ void __launch_bounds__(kLongRowThreads) reduce_long_row(ReduceArgumen
 
 /// Lanes that a thread of reduce_columns takes at once: as many as fit into 32 registers.
 template <class Acc, int V>
-inline constexpr int kMostLanes = sizeof(Acc) * V > 64 ? 1 : sizeof(Acc) * V > 32 ? 2 : 4;
+inline constexpr int kMostLanes = sizeof(Acc) * V > 64   ? 1
+                                  : sizeof(Acc) * V > 32 ? 2
+                                                         : 4;
 
 // Neighbouring columns: V of a thread, L lanes of each. A unit is a tile of columns and a block of their elements.
 template <class R, class S, int V, int L>

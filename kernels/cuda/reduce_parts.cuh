@@ -95,8 +95,8 @@ __device__ __forceinline__ Found<T> shuffle_down(Found<T> found, int by) {
   return {__shfl_down_sync(kWholeWarp, found.value, by), __shfl_down_sync(kWholeWarp, found.index, by)};
 }
 
-// ---- what is combined: Value is what an element is converted to, take() makes an Acc of it. Again combines the results
-// of blocks.
+// ---- what is combined: Value is what an element is converted to, take() makes an Acc of it. Again combines the
+// results of blocks.
 
 template <class Combining, class A>
 struct AsIs {

@@ -52,7 +52,8 @@ ReduceArguments<Acc> arguments_of(const Reduction<Acc>& r) {
   return a;
 }
 
-/// The results of blocks as one more reduction: n of each of `results`, next to each other or (columns) `results` apart.
+/// The results of blocks as one more reduction: n of each of `results`, next to each other or (columns) `results`
+/// apart.
 template <class Acc>
 ReduceArguments<Acc> arguments_of_blocks(const ReduceArguments<Acc>& first, const Acc* partial, bool columns) {
   ReduceArguments<Acc> a{};

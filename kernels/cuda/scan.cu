@@ -10,7 +10,8 @@ namespace {
 
 // What a running result is kept in. Integers wrap, so that the widest unsigned type serves all.
 template <class S>
-using Running = std::conditional_t<is_half_type<S>, float, std::conditional_t<std::is_floating_point_v<S>, double, u64>>;
+using Running =
+    std::conditional_t<is_half_type<S>, float, std::conditional_t<std::is_floating_point_v<S>, double, u64>>;
 
 template <class S>
 WEFT_FN Running<S> widen(S x) {

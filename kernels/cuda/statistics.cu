@@ -8,16 +8,16 @@ namespace weft::gpu {
 namespace {
 
 template <class R>
-void reduce_values(const Tensor& x, unsigned mask, const Ends<typename R::Acc>& ends, double exponent = 1) {
+void reduce_values(const Tensor& x, unsigned mask, const Ends<typename R::Acc>& ends) {
   using T = typename R::Acc;
   const cpu::ReducePlan plan(x, mask, kAccumulator<T>);
-  reduce<R>({plan, ends, T(exponent)});
+  reduce<R>({plan, ends});
 }
 
 // log(value) + centre, or value^exponent.
 template <class T>
-__global__ void __launch_bounds__(kThreads) end_values(const T* values, const T* centre, T exponent, void* out,
-                                                        DType dtype, i64 n) {
+__global__ void __launch_bounds__(kThreads)
+    end_values(const T* values, const T* centre, T exponent, void* out, DType dtype, i64 n) {
   WEFT_FOR_EACH(i, n) {
     const T v = values[i];
     store_as(out, i, dtype, centre != nullptr ? math::log(v) + centre[i] : math::pow(v, exponent));
@@ -68,7 +68,9 @@ void norm_as(const OpCall& c) {
   const Workspace total(size_t(c.out[0].numel()) * sizeof(T));
   ends = {};
   ends.kept = total.as<T>();
-  reduce_values<Power<Sum, T>>(x, mask, ends, a.p);
+  // Powers cost more than any way to read: one kernel serves all dtypes.
+  const cpu::ReducePlan plan(x, mask, kAccumulator<T>);
+  reduce_from<Power<Sum, T>, AnyElement>({plan, ends, T(a.p)});
   launch_end<T>(total.as<T>(), nullptr, 1 / a.p, c.out[0]);
 }
 

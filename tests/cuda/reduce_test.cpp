@@ -33,7 +33,12 @@ struct Layout {
 const Layout kLayouts[] = {
     {"contiguous", [](const Tensor& x) { return x; }},
     {"transposed", [](const Tensor& x) { return x.dim() < 2 ? x : x.transpose(0, -1); }},
-    {"unaligned", [](const Tensor& x) { return x.dim() == 0 ? x : x.narrow(-1, x.sizes()[x.dim() - 1] > 1, x.sizes()[x.dim() - 1] - (x.sizes()[x.dim() - 1] > 1)); }},
+    {"unaligned",
+     [](const Tensor& x) {
+       return x.dim() == 0
+                  ? x
+                  : x.narrow(-1, x.sizes()[x.dim() - 1] > 1, x.sizes()[x.dim() - 1] - (x.sizes()[x.dim() - 1] > 1));
+     }},
 };
 
 using Reduce = std::function<Tensor(const Tensor&, const ReduceOptions&)>;
@@ -57,15 +62,18 @@ void compare(const Dims& sizes, DType dtype, const Reduce& f) {
   }
 }
 
-const Dims kShapes[] = {{}, {1}, {7}, {64}, {1000}, {1030}, {40000}, {5, 4}, {300, 3}, {3, 5, 7}, {8, 16, 32},
-                        {2, 1500}, {1500, 2}, {1500, 36}, {2100, 17}, {3, 4, 5, 6}, {2, 3, 1100, 4}, {70, 40}, {0, 3}};
+const Dims kShapes[] = {{},        {1},        {7},        {64},         {1000},          {1030},
+                        {40000},   {5, 4},     {300, 3},   {3, 5, 7},    {8, 16, 32},     {2, 1500},
+                        {1500, 2}, {1500, 36}, {2100, 17}, {3, 4, 5, 6}, {2, 3, 1100, 4}, {70, 40},
+                        {0, 3}};
 
 void compare_all(const Reduce& f, std::initializer_list<DType> dtypes) {
   for (DType t : dtypes)
     for (const Dims& sizes : kShapes) compare(sizes, t, f);
 #if defined(WEFT_CUDA_EMULATE)
   gpu::emulate::settings().seed = 7;
-  for (const Dims& sizes : {Dims{1030}, Dims{8, 16, 32}, Dims{2, 1500}, Dims{1500, 36}}) compare(sizes, *dtypes.begin(), f);
+  for (const Dims& sizes : {Dims{1030}, Dims{8, 16, 32}, Dims{2, 1500}, Dims{1500, 36}})
+    compare(sizes, *dtypes.begin(), f);
   gpu::emulate::settings().seed = 0;
 #endif
 }
@@ -138,8 +146,8 @@ TEST_CASE("cuda: places of extremes are those of the CPU") {
 TEST_CASE("cuda: running sums and products") {
   if (!cuda::is_available()) return;
   for (DType t : {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i64, DType::i32, DType::i8})
-    for (const Dims& sizes : {Dims{1}, Dims{70}, Dims{5000}, Dims{70000}, Dims{3, 3000, 2}, Dims{5000, 40}, Dims{40, 5000},
-                              Dims{4100, 70}, Dims{4, 5, 6}})
+    for (const Dims& sizes : {Dims{1}, Dims{70}, Dims{5000}, Dims{70000}, Dims{3, 3000, 2}, Dims{5000, 40},
+                              Dims{40, 5000}, Dims{4100, 70}, Dims{4, 5, 6}})
       for (int d = 0; d < sizes.size(); ++d) {
         Tensor x = empty(sizes).normal_();
         if (!is_floating(t)) x = round(x * 3);
@@ -149,7 +157,11 @@ TEST_CASE("cuda: running sums and products") {
         const Tensor a = cumsum(x, d, t), b = cumsum(y, d, t);
         // Chunks of one long line are added in another order.
         const double off = a.to(DType::f64).sub(b.to(Device("cpu")).to(DType::f64)).abs().amax().item().f64();
-        CHECK(off <= (t == DType::bf16 ? 2 : t == DType::f16 ? 0.25 : t == DType::f32 ? 1e-4 : t == DType::f64 ? 1e-10 : 0));
+        CHECK(off <= (t == DType::bf16  ? 2
+                      : t == DType::f16 ? 0.25
+                      : t == DType::f32 ? 1e-4
+                      : t == DType::f64 ? 1e-10
+                                        : 0));
         if (!is_floating(t)) CHECK(same_bits(cumprod(x, d, t), cumprod(y, d, t)));
         CHECK(same_bits(b, cumsum(y, d, t)));
       }
