@@ -1,3 +1,4 @@
+#include "core/error.h"
 #include "core/ops/index.h"
 
 #include <cstring>

@@ -380,7 +380,7 @@ TEST_CASE("TF32 is off until it is allowed") {
   cuda::set_allow_tf32(false);
   CHECK(equal(f64, a.to(DType::f64).to("cpu")));
   if (cuda::device_properties().major >= 8) CHECK(equal(rounded, ones({32, 32})));
-  CHECK_FALSE(cuda::blas_library().empty());
+  CHECK_FALSE(cuda::libraries().empty());
 }
 
 }  // namespace
