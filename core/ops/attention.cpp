@@ -49,7 +49,8 @@ Tensor composite_attention(const Tensor& q_in, const Tensor& k_in, const Tensor&
   const double hidden = -std::numeric_limits<double>::infinity();
   Tensor s = matmul(q.mul(a.scale), k.transpose(-2, -1));
   if (a.causal) {
-    const Tensor row = arange(s.size(2)).unsqueeze(1), column = arange(s.size(3));
+    const TensorOptions here{.device = s.device()};
+    const Tensor row = arange(0, s.size(2), 1, here).unsqueeze(1), column = arange(0, s.size(3), 1, here);
     s = s.masked_fill(gt(column, row), hidden);
   }
   if (mask.defined())

@@ -27,7 +27,9 @@ Tensor is_label(const Tensor& target, int64_t label) {
   return target.dtype() == DType::u8 ? target.eq(label & 255) : target.eq(label);
 }
 // 1 where the column is the target of the row.
-Tensor is_class(const Tensor& target, int64_t classes) { return arange(classes).eq(target.unsqueeze(-1)); }
+Tensor is_class(const Tensor& target, int64_t classes) {
+  return arange(0, classes, 1, {.device = target.device()}).eq(target.unsqueeze(-1));
+}
 
 }  // namespace
 

@@ -43,8 +43,8 @@ Tensor Embedding::forward(const Tensor& indices) const {
   if (options.scale_grad_by_freq) {
     Tensor y = embedding(indices, weight, {.padding_idx = options.padding_idx});
     if (!y.requires_grad()) return y;
-    Tensor flat = indices.reshape({-1}), counts = zeros({weight.size(0)}, {.dtype = y.dtype()});
-    counts.index_add_(0, flat, ones(flat.sizes(), {.dtype = y.dtype()}));
+    Tensor flat = indices.reshape({-1}), counts = zeros({weight.size(0)}, {.dtype = y.dtype(), .device = y.device()});
+    counts.index_add_(0, flat, ones(flat.sizes(), {.dtype = y.dtype(), .device = y.device()}));
     Tensor times = counts.index_select(0, flat).view(indices.sizes()).unsqueeze(-1);
     y.register_hook([times](const Tensor& g) { return g.div(times); });
     return y;

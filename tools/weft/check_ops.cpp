@@ -58,7 +58,8 @@ std::string check_device(const Decoder& d, const Value& result, uint64_t launche
   flatten(result, results);
   for (const Tensor& t : results) {
     if (!t.defined()) continue;
-    if (given && t.device().is_cpu()) return "the result is on the host";
+    // Lengths and sizes that the host needs stay there.
+    if (given && t.device().is_cpu() && is_floating(t.dtype())) return "the result is on the host";
     const bool shares = std::any_of(d.seen().begin(), d.seen().end(),
                                     [&](const Tensor& s) { return s.shares_storage_with(t); });
     if (t.device().is_cuda() && t.numel() > 0 && !shares && device_launches() == launches_before)
@@ -292,7 +293,9 @@ Outcome run_op_case(const CaseFile& file, const json& c) {
     Value result = invoke("call", d, c, call, nullptr, {}, [&](const Value& v) {
       if (c.contains("grad")) gradients.compute(d, v, c);
     });
-    if (std::string s = check_device(d, result, before); !s.empty()) return failed(s);
+    // The values of empty() are nobody's work.
+    const bool writes = op_name(call).find("empty") == std::string::npos;
+    if (std::string s = writes ? check_device(d, result, before) : ""; !s.empty()) return failed(s);
     if (c.contains("random")) {
       std::string s = check_random(result.as_tensor(), c["random"]);
       return s.empty() ? Outcome() : failed(s);

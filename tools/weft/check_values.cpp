@@ -128,7 +128,7 @@ void flatten(const Value& v, std::vector<Tensor>& out) {
     out.push_back(v.as_tensor());
   else if (v.is_list())
     for (const Value& x : v.as_list()) flatten(x, out);
-  else if (v.contains(kPacked))
+  else if (v.is_dict() && v.contains(kPacked))
     flatten(v[kPacked]["data"], out);
 }
 
