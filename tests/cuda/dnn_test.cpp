@@ -13,6 +13,10 @@
 #include "core/ops/random.h"
 #include "tests/catch.h"
 
+#if defined(WEFT_CUDA_EMULATE)
+#include "kernels/cuda/emulate/device_code.h"
+#endif
+
 using namespace weft;
 
 namespace {
@@ -67,6 +71,13 @@ void check_close(const std::vector<Tensor>& inputs, const Compute& compute) {
   }
 }
 
+// Threads of a block run in another order.
+void shuffle([[maybe_unused]] uint64_t seed) {
+#if defined(WEFT_CUDA_EMULATE)
+  gpu::emulate::settings().seed = seed;
+#endif
+}
+
 constexpr DType kFloats[] = {DType::f32, DType::f64, DType::bf16, DType::f16};
 
 }  // namespace
@@ -75,6 +86,7 @@ TEST_CASE("convolution: random geometry, as on the CPU") {
   if (no_device()) return;
   manual_seed(3);
   for (int round = 0; round < 40; ++round) {
+    shuffle(uint64_t(round));
     const DType dtype = kFloats[round % 4];
     const int dims = int(pick(1, 3));
     const bool transposed = pick(0, 1) == 1;
@@ -97,12 +109,14 @@ TEST_CASE("convolution: random geometry, as on the CPU") {
                          : conv3d(t[0], t[1], t[2], o);
     });
   }
+  shuffle(0);
 }
 
 TEST_CASE("attention: random shapes and masks, as on the CPU") {
   if (no_device()) return;
   manual_seed(4);
   for (int round = 0; round < 40; ++round) {
+    shuffle(uint64_t(round));
     const DType dtype = kFloats[round % 4];
     const int64_t kv = pick(1, 2), heads = kv * pick(1, 2), batch = pick(1, 2), tq = pick(1, 90), tk = pick(1, 90);
     const int64_t d = pick(0, 1) ? 8 * pick(1, 3) : pick(1, 20), dv = pick(0, 3) ? d : pick(1, 140);
@@ -120,6 +134,7 @@ TEST_CASE("attention: random shapes and masks, as on the CPU") {
                   return scaled_dot_product_attention(t[0], t[1], t[2], o);
                 });
   }
+  shuffle(0);
 }
 
 TEST_CASE("attention: wide heads and long rows take several tiles") {
