@@ -21,7 +21,11 @@ constexpr size_t kKiB = 1 << 10, kMiB = 1 << 20;
 
 // More work than a device does while the host looks away.
 void keep_busy(const cuda::Stream& stream) {
-  static void* target = allocate(64 * kKiB, 0);
+  static void* target = [] {
+    void* p = nullptr;
+    check(cudaMalloc(&p, 64 * kKiB), "test");
+    return p;
+  }();
   for (int i = 0; i < 200; ++i)
     check(cudaMemsetAsync(target, i, 64 * kKiB, static_cast<cudaStream_t>(stream.handle())), "test");
 }
