@@ -35,9 +35,9 @@ size_t round_up(size_t bytes, size_t step) { return (bytes + step - 1) / step * 
 
 // Blocks that this thread took since it last ran an op: results of the op to come.
 struct Unnamed {
-  static constexpr int kMost = 8;
+  static constexpr unsigned kMost = 8;  // the last ones
   Block* blocks[kMost];
-  int count;
+  unsigned count;
 };
 constinit thread_local Unnamed unnamed{};
 
@@ -142,7 +142,7 @@ void* DeviceMemory::take(size_t bytes, cudaStream_t stream) {
     if (b) [[likely]] {
       b->requested = bytes;
       b->op.store(detail::running_op, std::memory_order_relaxed);
-      if (!detail::running_op && unnamed.count < Unnamed::kMost) unnamed.blocks[unnamed.count++] = b;
+      if (!detail::running_op) unnamed.blocks[unnamed.count++ % Unnamed::kMost] = b;
       allocated_ += int64_t(b->size);
       peak_ = std::max(peak_, allocated_);
       ++allocations_;
@@ -348,7 +348,7 @@ void empty_cache() {
 }
 
 void name_blocks(const char* op) {
-  for (int i = 0; i < unnamed.count; ++i) unnamed.blocks[i]->op.store(op, std::memory_order_relaxed);
+  for (unsigned i = 0; i < std::min(unnamed.count, Unnamed::kMost); ++i) unnamed.blocks[i]->op.store(op, std::memory_order_relaxed);
   unnamed.count = 0;
 }
 

@@ -1,6 +1,7 @@
 #include "kernels/cuda/allocator.h"
 
 #include <atomic>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <random>
@@ -20,7 +21,11 @@ constexpr size_t kKiB = 1 << 10, kMiB = 1 << 20;
 
 // More work than a device does while the host looks away.
 void keep_busy(const cuda::Stream& stream) {
-  static void* target = allocate(64 * kMiB, 0);
+  static void* target = [] {
+    void* p = nullptr;
+    check(cudaMalloc(&p, 64 * kKiB), "test");
+    return p;
+  }();
   for (int i = 0; i < 200; ++i)
     check(cudaMemsetAsync(target, i, 64 * kKiB, static_cast<cudaStream_t>(stream.handle())), "test");
 }
@@ -107,8 +112,10 @@ TEST_CASE("another stream gets a free segment only when its stream has nothing l
   void* q = allocate_on(two, 24 * kMiB);
   if (q == p) CHECK(one.query());
   one.synchronize();
-  if (q != p) CHECK(allocate_on(two, 24 * kMiB) == p);
-  else release(q, 24 * kMiB, 0);
+  void* r = q == p ? nullptr : allocate_on(two, 24 * kMiB);
+  if (!std::getenv("WEFT_CUDA_EXPANDABLE")) CHECK((q == p || r == p));
+  release(q, 24 * kMiB, 0);
+  if (r) release(r, 24 * kMiB, 0);
 }
 
 TEST_CASE("record_stream: a block waits for the streams that use it") {

@@ -29,6 +29,7 @@ std::string failure_of(const std::function<void()>& f) {
 
 struct Restore {
   emulate::Settings before = emulate::settings();
+  Restore() { emulate::settings().races = false; }  // some kernels here race on purpose
   ~Restore() { emulate::settings() = before; }
 };
 
@@ -154,6 +155,7 @@ __global__ void where_am_i(unsigned* out) {
 }
 
 TEST_CASE("three-dimensional grids and blocks; every thread runs once; launches are counted") {
+  const Restore restore;
   DeviceArray<unsigned> out(std::vector<unsigned>(24 * 30, 0));
   emulate::Counts before = emulate::counts();
   launch(where_am_i, dim3(2, 3, 4), dim3(5, 3, 2), 0, nullptr, out.data());
@@ -245,6 +247,7 @@ __global__ void shared_not_written(int* out) {
 
 TEST_CASE("races between threads and blocks are named when each launch runs in two orders") {
   Restore restore;
+  cuda::empty_cache();
   emulate::settings().races = true;
   std::vector<int> values(640);
   for (int i = 0; i < 640; ++i) values[size_t(i)] = i * 7;

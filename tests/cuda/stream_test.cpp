@@ -263,7 +263,7 @@ TEST_CASE("memory freed while another stream uses it shows, unless record_stream
       (recorded ? wrong_recorded : wrong) += !y.cpu().equal(full({1000}, 4));
     }
   }
-  CHECK(wrong > 0);
+  if (!blocking()) CHECK(wrong > 0);
   CHECK(wrong_recorded == 0);
 }
 
