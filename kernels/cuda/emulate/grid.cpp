@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "kernels/cuda/emulate/device_code.h"
+#include "kernels/cuda/launch_check.h"
 #include "kernels/cuda/emulate/fiber.h"
 #include "kernels/cuda/emulate/grid.h"
 
