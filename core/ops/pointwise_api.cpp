@@ -196,7 +196,7 @@ bool Tensor::equal(const Tensor& o) const { return weft::equal(*this, o); }
 Tensor logit(const Tensor& x, std::optional<double> eps) {
   return unary(p::logit, x,
                {Scalar(eps ? *eps : -std::numeric_limits<double>::infinity()),
-                Scalar(eps ? 1 - *eps : std::numeric_limits<double>::infinity()), Scalar(eps ? 1.0 : 0.0)});
+                Scalar(eps ? 1 - *eps : std::numeric_limits<double>::infinity())});
 }
 
 Tensor gelu(const Tensor& x, GeluOptions o) {

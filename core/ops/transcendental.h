@@ -309,20 +309,21 @@ struct Sigmoid : Pointwise<1> {
   }
 };
 
-// log(z / (1 - z)), z = x bounded to [low, high]; where x is outside the gradient is the parameter `outside`.
-// With eps: low = eps, high = 1 - eps, outside = 0; without: low = -inf, high = inf.
-struct Logit : Pointwise<1, 3> {
+// log(z / (1 - z)), z = x bounded to [low, high], outside of which the gradient is 0. With eps: low = eps,
+// high = 1 - eps; without: low = -inf, high = inf.
+struct Logit : Pointwise<1, 2> {
   static constexpr Dtypes dtypes = Dtypes::floating;
   static constexpr unsigned needs[1] = {kA};
   template <class T>
-  WEFT_FN static T forward(T x, T low, T high, T) {
+  WEFT_FN static T forward(T x, T low, T high) {
     T z = where(x < low, low, x);
     z = where(z > high, high, z);
     return log(z / (T(1) - z));
   }
   template <class T>
-  WEFT_FN static T backward(T g, T x, T, T low, T high, T outside) {
-    return where((x < low) | (x > high), outside, g / (x * (T(1) - x)));
+  WEFT_FN static T backward(T g, T x, T, T low, T high) {
+    T inside = where((x < T(0)) | (x > T(1)), T(kNan), g / (x * (T(1) - x)));
+    return where((x < low) | (x > high), zeros_like(g), inside);
   }
 };
 

@@ -39,7 +39,7 @@ Sample sample_of(std::string_view op) {
   if (op == "acosh") return {.low = {1.1}, .high = {4}};
   if (op == "xlogy") return {.low = {-2, 0.1}, .high = {2, 3}};
   if (op == "xlog1py") return {.low = {-2, -0.8}, .high = {2, 3}};
-  if (op == "logit") return {.low = {0.02}, .high = {0.98}, .params = {0.1, 0.9, 0}};
+  if (op == "logit") return {.low = {0.02}, .high = {0.98}, .params = {0.1, 0.9}};
   if (op == "binary_cross_entropy_none") return {.low = {0.05, 0}, .high = {0.95, 1}};
   if (op == "kl_div_none") return {.low = {-2, 0.1}, .high = {0, 1}};
   if (op == "hardtanh") return parameters(-1, 1.5);

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "kernels/convert_value.h"
+#include "kernels/cuda/emulate/streams.h"
 
 namespace weft::gpu {
 namespace {
@@ -100,10 +101,12 @@ void check_call(const MatmulCall& c) {
 
 }  // namespace
 
-bool matmul(const MatmulCall& call, cudaStream_t) {
+bool matmul(const MatmulCall& call, cudaStream_t stream) {
   check_call(call);
   ++launches;
-  for (int64_t i = 0; i < call.batch; ++i) one(call, i);
+  emulate::put(stream, [call] {
+    for (int64_t i = 0; i < call.batch; ++i) one(call, i);
+  });
   return true;
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "kernels/cuda/elements.cuh"
+#include "kernels/cuda/emulate/streams.h"
 
 namespace weft::gpu::dnn {
 namespace {
@@ -68,10 +69,8 @@ int64_t last_element(const int64_t* strides, int64_t a, int64_t b, const int64_t
 bool supports(const ConvolutionCall& c) { return library_takes(c); }
 bool supports(const AttentionCall& c) { return library_takes(c); }
 
-void run(const ConvolutionCall& given, cudaStream_t) {
-  ConvolutionCall c = given;
-  c.bias = nullptr;
-  convolution_kernels(c);
+namespace {
+void check(const ConvolutionCall& c) {
   const int64_t work = c.batch * c.cout * c.y_size[0] * c.y_size[1] * c.y_size[2] * (c.cin / c.groups) * c.kernel[0] *
                        c.kernel[1] * c.kernel[2];
   if (work > kMostWork) return;
@@ -91,6 +90,14 @@ void run(const ConvolutionCall& given, cudaStream_t) {
   });
   for (int64_t i = 0; i <= last; ++i)
     compare("convolution", read(result, i, c.dtype), sums[size_t(i)], terms[size_t(i)], c.dtype);
+}
+}  // namespace
+
+void run(const ConvolutionCall& given, cudaStream_t stream) {
+  ConvolutionCall c = given;
+  c.bias = nullptr;
+  convolution_kernels(c);
+  emulate::put(stream, [c] { check(c); });
 }
 
 namespace {
@@ -150,10 +157,7 @@ void check_head(const AttentionCall& c, int64_t b, int64_t h, std::vector<double
   }
 }
 
-}  // namespace
-
-void run(const AttentionCall& c, cudaStream_t) {
-  attention_kernels(c);
+void check(const AttentionCall& c) {
   if (c.batch * c.heads * c.tq * c.tk * (c.d + c.dv) > kMostWork) return;
   const int64_t group = c.heads / c.kv_heads;
   for (int64_t b = 0; b < c.batch; ++b)
@@ -169,6 +173,13 @@ void run(const AttentionCall& c, cudaStream_t) {
           compare(op, Matrix{c.grad_v, c.dtype, b, kv}(j, i), dv[size_t(j * c.dv + i)], 1, c.dtype);
       }
     }
+}
+
+}  // namespace
+
+void run(const AttentionCall& c, cudaStream_t stream) {
+  attention_kernels(c);
+  emulate::put(stream, [c] { check(c); });
 }
 
 std::string dnn_library() { return "none: the host emulation compares its kernels with the descriptions"; }
