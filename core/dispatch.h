@@ -50,7 +50,7 @@ struct OpRecord {
   unsigned save_inputs = 0;   ///< bit i: the rule reads input i
   unsigned save_outputs = 0;  ///< bit i: the rule reads output i
   Kernel cpu = nullptr;
-  mutable Kernel cuda = nullptr;  ///< set when the backend is loaded (core/device_backend.h)
+  mutable Kernel cuda = nullptr;    ///< set when the backend is loaded (core/device_backend.h)
   Rule rule = nullptr;              ///< null: not differentiable
   unsigned non_differentiable = 0;  ///< bit i: output i never carries a gradient (indices, masks)
   bool crosses = false;             ///< input and output may be on different devices

@@ -107,9 +107,8 @@ Tensor compute(const PointwiseInfo& op, const Loops& loops, DType common, DType 
       sizes = broadcast_shapes(sizes, in[i].sizes(), op.name);
   }
   const Device device = result_device(in, n);
-  Tensor out = same && sizes == first.sizes()
-                   ? detail::allocate(sizes, first.strides(), result, device)
-                   : detail::allocate(sizes, result_strides(sizes, in, n), result, device);
+  Tensor out = same && sizes == first.sizes() ? detail::allocate(sizes, first.strides(), result, device)
+                                              : detail::allocate(sizes, result_strides(sizes, in, n), result, device);
   run(op, loops, common, out, in, n, params);
   return out;
 }

@@ -40,9 +40,7 @@ Tensor alias(const Tensor& t, const Dims& sizes, const Dims& strides, int64_t of
   return Tensor::from_impl(p);
 }
 
-void fail_not_on_host(const Tensor& t) {
-  WEFT_FAIL("data: the host cannot read {}; copy it with .to(\"cpu\")", t);
-}
+void fail_not_on_host(const Tensor& t) { WEFT_FAIL("data: the host cannot read {}; copy it with .to(\"cpu\")", t); }
 
 namespace {
 // Dimensions with more than one element, by rising stride.

@@ -26,7 +26,7 @@ class TensorIndex;
 namespace detail {
 void settle(Storage* storage, bool keeps);  // core/deferral.h
 [[noreturn]] void fail_not_on_host(const Tensor& t);
-}
+}  // namespace detail
 
 enum class MemoryFormat : uint8_t { contiguous, channels_last, channels_last_3d, preserve };
 

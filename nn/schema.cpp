@@ -88,8 +88,8 @@ const OpSchema kRows[] = {
 
 PackedSequence packed_of(const Value& v) {
   const Value& p = v[kPacked];
-  return {p["data"].as_tensor(kPacked), p["batch_sizes"].as_tensor(kPacked).to(DeviceType::cpu), optional(p["sorted_indices"]),
-          optional(p["unsorted_indices"])};
+  return {p["data"].as_tensor(kPacked), p["batch_sizes"].as_tensor(kPacked).to(DeviceType::cpu),
+          optional(p["sorted_indices"]), optional(p["unsorted_indices"])};
 }
 Value value_of(const PackedSequence& p) {
   return {{kPacked,

@@ -45,8 +45,7 @@ Tensor arange(Scalar start, Scalar end, Scalar step, const TensorOptions& o) {
                                         (step.f64() < 0 ? -1 : 1));
   WEFT_CHECK(n < 9e18, "arange: {} elements do not fit into 63 bits", n);
   const int64_t count = static_cast<int64_t>(n);
-  if (is_floating(t))
-    return make(ArangeOp::record, count, DType::f64, t, ArangeOp::Attrs{start.f64(), step.f64()}, o);
+  if (is_floating(t)) return make(ArangeOp::record, count, DType::f64, t, ArangeOp::Attrs{start.f64(), step.f64()}, o);
   return make(ArangeOp::record, count, DType::i64, t, ArangeOp::Attrs{start.i64(), step.i64()}, o);
 }
 Tensor arange(Scalar end) { return arange(end.is_floating() ? Scalar(0.0) : Scalar(0), end); }

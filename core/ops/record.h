@@ -57,10 +57,10 @@ struct Pointwise {
 // In which types loops of a record exist, and whether they write bool.
 template <class R>
 inline constexpr bool computes_floats =
-    R::dtypes != Dtypes::integral && R::dtypes != Dtypes::integer && R::dtypes != Dtypes::logical;
+    R::dtypes != Dtypes::integral&& R::dtypes != Dtypes::integer&& R::dtypes != Dtypes::logical;
 template <class R>
 inline constexpr bool computes_integers =
-    R::dtypes != Dtypes::floating && R::dtypes != Dtypes::same_float && R::dtypes != Dtypes::float_compare;
+    R::dtypes != Dtypes::floating&& R::dtypes != Dtypes::same_float&& R::dtypes != Dtypes::float_compare;
 template <class R>
 inline constexpr bool gives_bool =
     R::dtypes == Dtypes::compare || R::dtypes == Dtypes::float_compare || R::dtypes == Dtypes::logical;

@@ -25,8 +25,9 @@ struct RecurrentResult {
   Tensor c;       ///< lstm: [N, H]
 };
 /// x [rows, I] holds the steps one after the other: batch_sizes [T] (i64) says how many of the N sequences have a step
-/// t, in an order in which none grows; undefined: all of them have; it stays on the host. h [N, P] and c [N, H] are the state at the
-/// beginning. `reverse`: from the last step to the first. Errors: shapes or dtypes that do not fit, no step at all.
+/// t, in an order in which none grows; undefined: all of them have; it stays on the host. h [N, P] and c [N, H] are the
+/// state at the beginning. `reverse`: from the last step to the first. Errors: shapes or dtypes that do not fit, no
+/// step at all.
 RecurrentResult recurrent_layer(Recurrence kind, const Tensor& x, const Tensor& batch_sizes, const Tensor& h,
                                 const Tensor& c, const RecurrentWeights& w, bool reverse = false);
 

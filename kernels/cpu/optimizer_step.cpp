@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "core/ops/optimizer_update.h"
 #include "core/parallel.h"
 #include "kernels/cpu/convert.h"
+#include "kernels/optimizer_update.h"
 
 namespace weft::cpu {
 namespace {

@@ -58,8 +58,8 @@ void multinomial(const OpCall& c) {
         }
       } else {
         WEFT_CHECK(possible >= samples,
-                   "multinomial: only {} categories have a weight, too few for {} samples without replacement", possible,
-                   samples);
+                   "multinomial: only {} categories have a weight, too few for {} samples without replacement",
+                   possible, samples);
         // The smallest of exponentials with rates w: a draw without replacement.
         for (int64_t i = 0; i < k; ++i)
           sum[static_cast<size_t>(i)] = rng::exponential(w[i], a.state.seed, first + static_cast<uint64_t>(i));

@@ -348,7 +348,8 @@ void empty_cache() {
 }
 
 void name_blocks(const char* op) {
-  for (unsigned i = 0; i < std::min(unnamed.count, Unnamed::kMost); ++i) unnamed.blocks[i]->op.store(op, std::memory_order_relaxed);
+  for (unsigned i = 0; i < std::min(unnamed.count, Unnamed::kMost); ++i)
+    unnamed.blocks[i]->op.store(op, std::memory_order_relaxed);
   unnamed.count = 0;
 }
 

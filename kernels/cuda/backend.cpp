@@ -204,7 +204,8 @@ const detail::DeviceBackend make_table(int devices) {
 [[noreturn]] void fail_status(cudaError_t status, const char* what) {
   cudaGetLastError();
   const char* op = detail::running_op ? detail::running_op : what;
-  detail::fail_with(detail::Fault::user, "{}: the device reports: {}; a failure of an earlier op may show up here, "
+  detail::fail_with(detail::Fault::user,
+                    "{}: the device reports: {}; a failure of an earlier op may show up here, "
                     "set WEFT_CUDA_BLOCKING=1 to learn which",
                     op, cudaGetErrorString(status));
 }

@@ -13,11 +13,11 @@ namespace weft::gpu {
 
 inline constexpr size_t kGranule = 512;
 inline constexpr size_t kSmallest = kGranule;
-inline constexpr size_t kSmallMost = size_t{1} << 20;       // larger blocks come from the large pool
-inline constexpr size_t kSmallSegment = size_t{2} << 20;    // small blocks are carved from these
-inline constexpr size_t kLargeSegment = size_t{20} << 20;   // and large ones from these,
-inline constexpr size_t kOwnSegment = size_t{10} << 20;     // or from one of their own size from here on,
-inline constexpr size_t kSegmentStep = size_t{2} << 20;     // in these steps
+inline constexpr size_t kSmallMost = size_t{1} << 20;      // larger blocks come from the large pool
+inline constexpr size_t kSmallSegment = size_t{2} << 20;   // small blocks are carved from these
+inline constexpr size_t kLargeSegment = size_t{20} << 20;  // and large ones from these,
+inline constexpr size_t kOwnSegment = size_t{10} << 20;    // or from one of their own size from here on,
+inline constexpr size_t kSegmentStep = size_t{2} << 20;    // in these steps
 
 class Pool;
 

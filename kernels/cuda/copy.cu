@@ -121,9 +121,8 @@ bool run_transpose(const LoopNest& nest) {
   const i64 tiles = outer * a.row_tiles * a.column_tiles;
   a.tiles = u32(tiles);
   const dim3 grid(a.tiles < 1u << 20 ? a.tiles : 1u << 20);
-  with_width(to.dtype, [&](auto w) {
-    launch(transpose<typename decltype(w)::type>, grid, kThreads, 0, current_stream(), a);
-  });
+  with_width(to.dtype,
+             [&](auto w) { launch(transpose<typename decltype(w)::type>, grid, kThreads, 0, current_stream(), a); });
   return true;
 }
 
@@ -186,7 +185,8 @@ void copy_across(const Tensor& to, const Tensor& from, bool non_blocking) {
   if (to.dtype() == from.dtype() && same_layout(to, from)) {
     const bool pinned = (to.device().is_cpu() && is_pinned(to.impl()->storage->data)) ||
                         (from.device().is_cpu() && is_pinned(from.impl()->storage->data));
-    const bool wait = to.device().is_cpu() ? !(non_blocking && pinned) : from.device().is_cpu() && !(non_blocking && pinned);
+    const bool wait =
+        to.device().is_cpu() ? !(non_blocking && pinned) : from.device().is_cpu() && !(non_blocking && pinned);
     return detail::cuda_backend()->copy(to.impl()->data, to.device(), from.impl()->data, from.device(), to.nbytes(),
                                         wait);
   }

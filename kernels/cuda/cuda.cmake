@@ -40,7 +40,7 @@ endif()
 
 # No contraction, IEEE division and square root, no flush to zero (nvcc's defaults but for --fmad).
 set(WEFT_NVCC_FLAGS -std=c++20 -O3 --fmad=false --expt-relaxed-constexpr --extended-lambda -Xfatbin=-compress-all
-  -Xcompiler=-fPIC,-ffp-contract=off,-O2 -diag-suppress=177,186,550,20012)
+  -Xcompiler=-fPIC,-ffp-contract=off,-O2 -diag-suppress=177,186,550,20011,20012,20014)
 foreach(architecture ${WEFT_CUDA_ARCHITECTURES})
   list(APPEND WEFT_NVCC_FLAGS -gencode=arch=compute_${architecture},code=sm_${architecture})
   set(last_architecture ${architecture})

@@ -158,8 +158,9 @@ inline dim3 grid_for(i64 threads) {
   const i64 blocks = (threads + kThreads - 1) / kThreads;
   return dim3(unsigned(blocks < 1 ? 1 : blocks < 4224 ? blocks : 4224));
 }
-#define WEFT_FOR_EACH(i, n)                                                                               \
-  for (::weft::math::i64 i = ::weft::math::i64(blockIdx.x) * blockDim.x + threadIdx.x, step_ = ::weft::math::i64(gridDim.x) * blockDim.x; \
+#define WEFT_FOR_EACH(i, n)                                                            \
+  for (::weft::math::i64 i = ::weft::math::i64(blockIdx.x) * blockDim.x + threadIdx.x, \
+                         step_ = ::weft::math::i64(gridDim.x) * blockDim.x;            \
        i < (n); i += step_)
 
 }  // namespace weft::gpu

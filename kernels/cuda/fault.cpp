@@ -66,7 +66,8 @@ void check_faults() {
     f.word->site = 0;
   }
   if (real)
-    detail::fail_with(site.kind, site.text, site.who, math::double_of_bits(static_cast<math::u64>(value)), site.a, site.b);
+    detail::fail_with(site.kind, site.text, site.who, math::double_of_bits(static_cast<math::u64>(value)), site.a,
+                      site.b);
   detail::fail_with(site.kind, site.text, site.who, value, site.a, site.b);
 }
 

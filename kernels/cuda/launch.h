@@ -60,7 +60,8 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
             const Arguments&... arguments) {
   static_assert((std::is_trivially_copyable_v<Parameters> && ...), "kernel parameters are bytes");
   check_launch({grid.x, grid.y, grid.z, block.x, block.y, block.z, shared});
-  WEFT_ASSERT(emulate::device_of_stream(stream) == emulate::current_device(), "launch: the stream is of another device");
+  WEFT_ASSERT(emulate::device_of_stream(stream) == emulate::current_device(),
+              "launch: the stream is of another device");
   ++launches;
   emulate::report_errors();
   emulate::put(stream, [=, parameters = std::tuple<Parameters...>(Parameters(arguments)...)] {

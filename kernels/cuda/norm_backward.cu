@@ -26,7 +26,24 @@ struct GradientArguments {
 constexpr int kTeamThreads = 128;
 constexpr size_t kMostShared = kLargestShared - 4096;  // without what the kernel declares
 
-// Each thread block takes a chunk of rows; a team of threads sums the columns of its rows in shared memory.
+// The teams of a warp hold the same columns of different rows: adds those up, and gives each thread one column, that of
+// its team.
+template <class Config, class T>
+__device__ __forceinline__ T over_teams(T (&v)[Config::kWide], int team) {
+  constexpr int kWide = Config::kWide, kGroup = Config::kGroup;
+#pragma unroll
+  for (int half = kWide / 2; half > 0; half /= 2) {
+    const bool upper = (team & half) != 0;
+#pragma unroll
+    for (int k = 0; k < half; ++k) {
+      const T keep = upper ? v[k + half] : v[k], give = upper ? v[k] : v[k + half];
+      v[k] = keep + __shfl_xor_sync(kWholeWarp, give, half * kGroup);
+    }
+  }
+  return v[0];
+}
+
+// Each thread block takes a chunk of rows, a team of threads a row; each warp sums the columns in shared memory.
 template <class S, class Config>
 __global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<Wide<S>> a) {
   using T = Wide<S>;
@@ -38,12 +55,12 @@ __global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<
   const int teams = Config::kMulti ? 1 : int(blockDim.x) / Config::kGroup,
             team = Config::kMulti ? 0 : int(threadIdx.x) / Config::kGroup;
   const bool sums = a.partial != nullptr, weighs = a.weight.values != nullptr;
-  T *gw = columns + i64(team) * 2 * a.n, *gb = gw + a.n;
-  if (sums)
-    at.each([&](int, int i) {
-#pragma unroll
-      for (int k = 0; k < kWide; ++k) gw[i + k] = gb[i + k] = T(0);
-    });
+  const int parts = Config::kMulti ? 1 : int(blockDim.x) / kWarp;  // sums of columns in this block
+  T *gw = columns + (Config::kMulti ? i64(0) : i64(threadIdx.x / kWarp) * 2 * a.n), *gb = gw + a.n;
+  if (sums) {
+    for (i64 i = threadIdx.x; i < parts * 2 * a.n; i += blockDim.x) columns[i] = T(0);
+    __syncthreads();
+  }
   const i64 begin = i64(blockIdx.x) * a.chunk, end = begin + a.chunk < a.rows ? begin + a.chunk : a.rows;
   int turn = 0;
   for (i64 r = begin; r < end; r += teams) {
@@ -56,20 +73,41 @@ __global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<
     T of_u[kWide], of_uh[kWide];
 #pragma unroll
     for (int k = 0; k < kWide; ++k) of_u[k] = of_uh[k] = T(0);
-    at.each([&](int s, int i) {
-      T w[kWide] = {};
-      if (weighs) parameters_at<S>(a.weight, a.index, at.row, i, w);
 #pragma unroll
-      for (int k = 0; k < kWide; ++k) {
-        const T gk = g.at(s, k), h = (x.at(s, k) - mean) * scale, u = weighs ? gk * w[k] : gk;
-        of_uh[k] = of_uh[k] + u * h;
-        of_u[k] = of_u[k] + u;
-        if (sums) {
-          gw[i + k] += gk * h;
-          gb[i + k] += gk;
+    for (int s = 0; s < Config::kSteps; ++s) {
+      const int i = s * 32 + at.lane * kWide;
+      T products[kWide], plain[kWide];
+#pragma unroll
+      for (int k = 0; k < kWide; ++k) products[k] = plain[k] = T(0);
+      if (i < at.count) {
+        T w[kWide] = {};
+        if (weighs) parameters_at<S>(a.weight, a.index, at.row, at.first + i, w);
+#pragma unroll
+        for (int k = 0; k < kWide; ++k) {
+          const T gk = g.at(s, k), h = (x.at(s, k) - mean) * scale, u = weighs ? gk * w[k] : gk;
+          of_uh[k] = of_uh[k] + u * h;
+          of_u[k] = of_u[k] + u;
+          products[k] = gk * h;
+          plain[k] = gk;
         }
       }
-    });
+      if (!sums) continue;
+      if constexpr (Config::kMulti) {
+        if (i < at.count)
+#pragma unroll
+          for (int k = 0; k < kWide; ++k) {
+            gw[at.first + i + k] += products[k];
+            gb[at.first + i + k] += plain[k];
+          }
+      } else if (s * 32 < whole) {
+        const int column = i + team % kWide;
+        const T product = over_teams<Config>(products, team), one = over_teams<Config>(plain, team);
+        if (column < whole) {
+          gw[column] += product;
+          gb[column] += one;
+        }
+      }
+    }
     if (a.gx == nullptr) continue;
     T* slot = shared + turn * 2 * kHeldBlocks;
     turn ^= 1;  // the values of the last row may still be read
@@ -94,7 +132,7 @@ __global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<
   T* out = a.partial + i64(blockIdx.x) * 2 * a.n;
   for (i64 i = threadIdx.x; i < 2 * a.n; i += blockDim.x) {
     T sum = columns[i];
-    for (int t = 1; t < teams; ++t) sum += columns[i64(t) * 2 * a.n + i];
+    for (int t = 1; t < parts; ++t) sum += columns[i64(t) * 2 * a.n + i];
     out[i] = sum;
   }
 }
@@ -211,7 +249,8 @@ void run(const OpCall& c) {
       using Config = decltype(config);
       if constexpr (!Config::kMulti) block = dim3(kTeamThreads);
       const i64 teams = Config::kMulti ? 1 : kTeamThreads / Config::kGroup;
-      const size_t shared = together ? size_t(teams * 2 * n) * sizeof(T) : 0;
+      const i64 parts = Config::kMulti ? 1 : kTeamThreads / kWarp;
+      const size_t shared = together ? size_t(parts * 2 * n) * sizeof(T) : 0;
       if (shared > kMostShared) return;
       const i64 most = !together ? i64(1) << 30 : n > 4096 ? 264 : 528;
       const i64 chunks = std::min((rows + teams - 1) / teams, most);

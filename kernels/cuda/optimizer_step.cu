@@ -2,9 +2,9 @@
 
 #include <memory>
 
-#include "core/ops/optimizer_update.h"
 #include "kernels/cuda/elements.cuh"
 #include "kernels/cuda/kernels.h"
+#include "kernels/optimizer_update.h"
 
 // One launch updates many tensors: their addresses travel in the kernel's arguments, and a block takes one chunk of one
 // tensor. Accesses of 16 bytes where all tensors of a parameter are aligned to them.
@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kUnroll = 2;  // packs that a thread has in flight per tensor
 template <class S>
-inline constexpr i64 kChunk = i64(kThreads) * kUnroll * Pack<S>::kCount;
+inline constexpr i64 kChunk = i64(kThreads) * kUnroll* Pack<S>::kCount;
 
 template <int Inputs, int Capacity>
 struct Table {

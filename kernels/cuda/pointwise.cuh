@@ -92,46 +92,62 @@ struct RowArguments {
   Wide<S> params[kMaxParams];
 };
 
+// Pack p of every input.
+template <class F, class S>
+__device__ __forceinline__ void load_packs(const RowArguments<F, S>& a, u32 p, Pack<S>* in) {
+  constexpr int kCount = Pack<S>::kCount;
+  i64 offsets[F::inputs];
+#pragma unroll
+  for (int i = 0; i < F::inputs; ++i) offsets[i] = 0;
+  u32 rest = p * kCount;
+  for (int d = a.dims - 1; d > 0; --d) {
+    const u32 quotient = a.sizes[d].quotient(rest), index = rest - quotient * a.sizes[d].divisor;
+#pragma unroll
+    for (int i = 0; i < F::inputs; ++i) offsets[i] += index * a.strides[i][d];
+    rest = quotient;
+  }
+#pragma unroll
+  for (int i = 0; i < F::inputs; ++i) {
+    if (a.in[i] == nullptr) continue;
+    const S* from = static_cast<const S*>(a.in[i]) + offsets[i] + rest * a.strides[i][0];
+    if (a.strides[i][a.dims - 1] == 1) {
+      in[i] = *reinterpret_cast<const Pack<S>*>(from);
+    } else {
+      const S one = *from;
+#pragma unroll
+      for (int k = 0; k < kCount; ++k) in[i].v[k] = one;
+    }
+  }
+}
+
+template <class F, class S>
+__device__ __forceinline__ Pack<S> apply_packs(const RowArguments<F, S>& a, const Pack<S>* in) {
+  Pack<S> out;
+#pragma unroll
+  for (int k = 0; k < Pack<S>::kCount; ++k) {
+    Wide<S> x[F::inputs];
+#pragma unroll
+    for (int i = 0; i < F::inputs; ++i) x[i] = a.in[i] == nullptr ? a.numbers[i] : load<S>(in[i].v[k]);
+    out.v[k] = store<S>(F::apply(x, a.params));
+  }
+  return out;
+}
+
 template <class F, class S>
 __global__ void __launch_bounds__(kThreads) row_kernel(RowArguments<F, S> a) {
   using T = Wide<S>;
   constexpr int kCount = Pack<S>::kCount;
+  constexpr int kTogether = F::inputs == 1 ? 2 : 1;  // 32 bytes on their way for each thread keep the memory busy
   const u32 thread = blockIdx.x * blockDim.x + threadIdx.x, stride = gridDim.x * blockDim.x;
-  for (u32 p = thread; p < a.packs; p += stride) {
-    i64 offsets[F::inputs];
-    for (int i = 0; i < F::inputs; ++i) offsets[i] = 0;
-    u32 rest = p * kCount;
-    if (a.dims > 1) {
-      for (int d = a.dims - 1; d > 0; --d) {
-        const u32 quotient = a.sizes[d].quotient(rest), index = rest - quotient * a.sizes[d].divisor;
+  for (u32 first = thread; first < a.packs; first += kTogether * stride) {
+    Pack<S> in[kTogether][F::inputs];
 #pragma unroll
-        for (int i = 0; i < F::inputs; ++i) offsets[i] += index * a.strides[i][d];
-        rest = quotient;
-      }
-    }
+    for (int u = 0; u < kTogether; ++u)
+      if (u == 0 || first + u * stride < a.packs) load_packs<F, S>(a, first + u * stride, in[u]);
 #pragma unroll
-    for (int i = 0; i < F::inputs; ++i) offsets[i] += rest * a.strides[i][0];
-    Pack<S> in[F::inputs], out;
-#pragma unroll
-    for (int i = 0; i < F::inputs; ++i) {
-      if (a.in[i] == nullptr) continue;
-      const S* from = static_cast<const S*>(a.in[i]) + offsets[i];
-      if (a.strides[i][a.dims - 1] == 1) {
-        in[i] = *reinterpret_cast<const Pack<S>*>(from);
-      } else {
-        const S one = *from;
-#pragma unroll
-        for (int k = 0; k < kCount; ++k) in[i].v[k] = one;
-      }
-    }
-#pragma unroll
-    for (int k = 0; k < kCount; ++k) {
-      T x[F::inputs];
-#pragma unroll
-      for (int i = 0; i < F::inputs; ++i) x[i] = a.in[i] == nullptr ? a.numbers[i] : load<S>(in[i].v[k]);
-      out.v[k] = store<S>(F::apply(x, a.params));
-    }
-    reinterpret_cast<Pack<S>*>(a.out)[p] = out;
+    for (int u = 0; u < kTogether; ++u)
+      if (u == 0 || first + u * stride < a.packs)
+        reinterpret_cast<Pack<S>*>(a.out)[first + u * stride] = apply_packs<F, S>(a, in[u]);
   }
   // What is left of one long row.
   const u32 e = a.packs * kCount + thread;

@@ -173,8 +173,7 @@ __global__ void __launch_bounds__(kThreads) max_backward(PoolArguments a) {
         for (int w = first[2]; w < last[2]; ++w) {
           const int64_t* index = a.index + places + plane_offset(a.places, d, h, w);
           if constexpr (lanes == 1) {
-            if (*index == here)
-              sum[0] += widen(static_cast<const S*>(a.in)[from + plane_offset(a.y, d, h, w)]);
+            if (*index == here) sum[0] += widen(static_cast<const S*>(a.in)[from + plane_offset(a.y, d, h, w)]);
           } else {
             const auto g = lanes_at<S, lanes>(a.in, from + plane_offset(a.y, d, h, w));
 #pragma unroll
@@ -287,7 +286,8 @@ void set_strides(const Tensor& t, i64* strides) {
 /// Calls start(arguments, lanes as a constant) for parts of the result with fewer than 2^31 elements. `x` has the input
 /// size of the pool, `y` the output size; `result` is one of them, and the other is read.
 template <int kLanes, class F>
-void in_launches(const OpCall& c, const Tensor& x, const Tensor& y, const Tensor& index, const Tensor& result, F start) {
+void in_launches(const OpCall& c, const Tensor& x, const Tensor& y, const Tensor& index, const Tensor& result,
+                 F start) {
   const auto& p = c.as<PoolAttrs>();
   PoolArguments a{};
   set_strides(x, a.x);
@@ -303,8 +303,8 @@ void in_launches(const OpCall& c, const Tensor& x, const Tensor& y, const Tensor
     extent[2 + d] = to_x ? p.in_size[d] : p.out_size[d];
     WEFT_CHECK(p.kernel[d] * p.dilation[d] + p.padding[d] + p.stride[d] < (i64{1} << 30),
                "{}: windows of 2^30 or more elements; pool parts of x", c.op.name);
-    a.axis[d] = {int(p.in_size[d]),  int(p.out_size[d]), p.adaptive ? 0 : int(p.kernel[d]),
-                 int(p.stride[d]),   int(p.padding[d]),  p.adaptive ? 1 : int(p.dilation[d])};
+    a.axis[d] = {int(p.in_size[d]), int(p.out_size[d]), p.adaptive ? 0 : int(p.kernel[d]),
+                 int(p.stride[d]),  int(p.padding[d]),  p.adaptive ? 1 : int(p.dilation[d])};
   }
   constexpr i64 kMost = (i64{1} << 31) - 1;
   WEFT_CHECK(plane <= kMost && other <= kMost, "{}: a plane of 2^31 or more elements; pool parts of it", c.op.name);
@@ -319,8 +319,8 @@ void in_launches(const OpCall& c, const Tensor& x, const Tensor& y, const Tensor
       if (d != 1 && t.size(d) > 1 && t.strides()[d] % count != 0) return false;
     return true;
   };
-  const bool wide = kLanes > 1 && kMost / area >= kLanes && by_channel && extent[1] % kLanes == 0 && even(in, kLanes) && even(result, kLanes) &&
-                    (!index.defined() || even(index, 2));
+  const bool wide = kLanes > 1 && kMost / area >= kLanes && by_channel && extent[1] % kLanes == 0 && even(in, kLanes) &&
+                    even(result, kLanes) && (!index.defined() || even(index, 2));
   const int lanes = wide ? kLanes : 1;
 
   // Images and, where one alone is too large, channels are cut.
@@ -367,9 +367,9 @@ void with_storage(DType t, bool integers, F body) {
   }
 }
 
-#define WEFT_START_POOL(kernel)                                                                            \
-  [](const PoolArguments& a, auto lanes) {                                                                 \
-    launch(kernel<S, decltype(lanes)::value>, grid_for(a.n), kThreads, 0, current_stream(), a);            \
+#define WEFT_START_POOL(kernel)                                                                 \
+  [](const PoolArguments& a, auto lanes) {                                                      \
+    launch(kernel<S, decltype(lanes)::value>, grid_for(a.n), kThreads, 0, current_stream(), a); \
   }
 
 }  // namespace

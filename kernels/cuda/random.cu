@@ -29,7 +29,7 @@ WEFT_FN void draw(u64 seed, u64 counter, W* w) {
 /// The first element of a counter.
 template <class W>
 WEFT_FN i64 first_element(i64 counter) {
-  return (counter >> 4) * (16 * kValues<W>) + (counter & 15);
+  return (counter >> 4) * (16 * kValues<W>)+(counter & 15);
 }
 template <class W>
 i64 counters_for(i64 n) {

@@ -216,15 +216,9 @@ struct Shuffle {
   }
 };
 
-__global__ void __launch_bounds__(kThreads) shuffle_start(Shuffle s) {
-  WEFT_FOR_EACH(i, s.n) s.start(i);
-}
-__global__ void __launch_bounds__(kThreads) shuffle_ask(Shuffle s, u64 round) {
-  WEFT_FOR_EACH(i, s.n) s.ask(i, round);
-}
-__global__ void __launch_bounds__(kThreads) shuffle_go(Shuffle s, u64 round) {
-  WEFT_FOR_EACH(i, s.n) s.go(i, round);
-}
+__global__ void __launch_bounds__(kThreads) shuffle_start(Shuffle s) { WEFT_FOR_EACH(i, s.n) s.start(i); }
+__global__ void __launch_bounds__(kThreads) shuffle_ask(Shuffle s, u64 round) { WEFT_FOR_EACH(i, s.n) s.ask(i, round); }
+__global__ void __launch_bounds__(kThreads) shuffle_go(Shuffle s, u64 round) { WEFT_FOR_EACH(i, s.n) s.go(i, round); }
 // One block: until all is done.
 __global__ void __launch_bounds__(kTile) shuffle_rest(Shuffle s, u64 round) {
   WEFT_SHARED(int, open);
@@ -247,8 +241,7 @@ void poisson(const OpCall& c) {
   const Generator::State& state = c.as<SeededOp::Attrs>().state;
   const i64 n = c.in[0].numel();
   if (n == 0) return;
-  const FaultSite fault =
-      fault_site(detail::Fault::user, "{}: rates must be finite and >= 0, got {}", "poisson");
+  const FaultSite fault = fault_site(detail::Fault::user, "{}: rates must be finite and >= 0, got {}", "poisson");
   launch(poisson_each, grid_for(n), kThreads, 0, current_stream(), static_cast<const double*>(c.in[0].impl()->data),
          static_cast<double*>(c.out[0].impl()->data), n, state.seed, state.offset, fault);
 }
@@ -262,8 +255,9 @@ void multinomial(const OpCall& c) {
   const WeightFaults faults{
       fault_site(detail::Fault::user, "{}: weights must be finite and >= 0, got {}", "multinomial"),
       fault_site(detail::Fault::user, "{}: all weights of a row are 0", "multinomial"),
-      fault_site(detail::Fault::user, "{}: only {} categories have a weight, too few for {} samples without replacement",
-                 "multinomial", samples)};
+      fault_site(detail::Fault::user,
+                 "{}: only {} categories have a weight, too few for {} samples without replacement", "multinomial",
+                 samples)};
   const Workspace space(a.replacement ? size_t(rows * k) * sizeof(double) : 1);
   double* sums = a.replacement ? space.as<double>() : nullptr;
   launch(running_sums, dim3(unsigned(rows < 65536 ? rows : 65536)), kThreads, 0, current_stream(), weights, sums, rows,
@@ -282,8 +276,8 @@ void randperm(const OpCall& c) {
   const i64 n = c.out[0].numel();
   if (n == 0) return;
   const Workspace space(size_t(n) * (sizeof(i64) + sizeof(u64)));
-  const Shuffle s{static_cast<int64_t*>(c.out[0].impl()->data), space.as<i64>(), space.as<u64>() + n, n, state.seed,
-                  state.offset};
+  const Shuffle s{
+      static_cast<int64_t*>(c.out[0].impl()->data), space.as<i64>(), space.as<u64>() + n, n, state.seed, state.offset};
   launch(shuffle_start, grid_for(n), kThreads, 0, current_stream(), s);
   u64 round = 1;
   for (; n > kOneBlock && round <= kRounds; ++round) {

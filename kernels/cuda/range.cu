@@ -30,8 +30,8 @@ void arange(const OpCall& c) {
   const Tensor& out = c.out[0];
   if (out.numel() == 0) return;
   if (out.dtype() == DType::i64)
-    launch(arange_kernel<i64>, grid_for(out.numel()), kThreads, 0, current_stream(), static_cast<i64*>(out.impl()->data),
-           out.numel(), a.start.i64(), a.step.i64());
+    launch(arange_kernel<i64>, grid_for(out.numel()), kThreads, 0, current_stream(),
+           static_cast<i64*>(out.impl()->data), out.numel(), a.start.i64(), a.step.i64());
   else
     launch(arange_kernel<double>, grid_for(out.numel()), kThreads, 0, current_stream(),
            static_cast<double*>(out.impl()->data), out.numel(), a.start.f64(), a.step.f64());

@@ -111,7 +111,7 @@ struct Steps {
 
 template <class T>
 struct CellArguments {
-  T* gates;  ///< W_ih x of the step's rows; with `keep` becomes what the nonlinearities gave
+  T* gates;                        ///< W_ih x of the step's rows; with `keep` becomes what the nonlinearities gave
   const T *q, *bias_ih, *bias_hh;  ///< W_hh h; biases may be null
   const T* before;                 ///< gru: h, lstm: c, before the step
   T* kept;                         ///< gru: q_n, lstm: c
@@ -140,8 +140,7 @@ __global__ void __launch_bounds__(kThreads) cell(CellArguments<T> a) {
     T y[kGates], h;
     if constexpr (kind == Recurrence::lstm) {
 #pragma unroll
-      for (int v = 0; v < 4; ++v)
-        y[v] = v == 2 ? math::tanh(q[v] + p[v]) : ops::Sigmoid::forward(T(q[v] + p[v]));
+      for (int v = 0; v < 4; ++v) y[v] = v == 2 ? math::tanh(q[v] + p[v]) : ops::Sigmoid::forward(T(q[v] + p[v]));
       const T c = math::fma(y[1], a.before[i], y[0] * y[2]);
       a.kept[i] = c;
       h = math::tanh(c) * y[3];
@@ -277,7 +276,8 @@ void forward(const OpCall& c) {
   if (narrow && a.input > 0) {
     NoGrad guard;
     const Tensor x = c.in[0].detach().contiguous(), w_ih = c.in[3].detach().contiguous();
-    done = try_product(x.dtype(), kDTypeOf<T>, x.impl()->data, w_ih.impl()->data, true, gates, a.rows, columns, a.input);
+    done =
+        try_product(x.dtype(), kDTypeOf<T>, x.impl()->data, w_ih.impl()->data, true, gates, a.rows, columns, a.input);
   }
   if (!done) {
     const Tensor x = widened<T>(c.in[0]), w_ih = widened<T>(c.in[3]);
@@ -342,17 +342,17 @@ void backward(const OpCall& c) {
     const T* before = kGru ? h : kLstm ? steps.before(k, kept, values<T>(c0), hidden, mixed_c) : nullptr;
     const i64 after = k + 1 < steps.count() ? steps[k + 1].size : 0;
     if (after > 0) send_back(k + 1);
-    StepGradientArguments<T> s{sent,
-                               gy ? gy + offset * state : nullptr,
-                               gh,
-                               gm ? gm + offset * state : nullptr,
-                               after,
-                               size,
-                               std::max(size, after),
-                               u32(state),
-                               {gates + offset * columns, before, kept ? kept + offset * hidden : nullptr,
-                                p + offset * columns, q + offset * columns, gc,
-                                projected ? projected + offset * hidden : nullptr}};
+    StepGradientArguments<T> s{
+        sent,
+        gy ? gy + offset * state : nullptr,
+        gh,
+        gm ? gm + offset * state : nullptr,
+        after,
+        size,
+        std::max(size, after),
+        u32(state),
+        {gates + offset * columns, before, kept ? kept + offset * hidden : nullptr, p + offset * columns,
+         q + offset * columns, gc, projected ? projected + offset * hidden : nullptr}};
     if (!projection) {
       launch(step_gradient<kind, T, false>, grid_for(s.touched * state), kThreads, 0, current_stream(), s);
       continue;

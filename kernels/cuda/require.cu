@@ -1,8 +1,8 @@
 #include "core/ops/require.h"
 
 #include "kernels/cuda/fault.h"
-#include "kernels/cuda/launch.h"
 #include "kernels/cuda/kernels.h"
+#include "kernels/cuda/launch.h"
 
 namespace weft::gpu {
 namespace {

@@ -47,8 +47,9 @@ void in_parts(const LoopNest& nest, F&& f) {
   in_parts(half, f);
   for (int k = 0; k < nest.count; ++k)
     if (!nest.number(k))
-      half.operands[k].data = static_cast<char*>(nest.operands[k].data) +
-                              first * nest.operands[k].strides[d] * static_cast<int64_t>(itemsize(nest.operands[k].dtype));
+      half.operands[k].data =
+          static_cast<char*>(nest.operands[k].data) +
+          first * nest.operands[k].strides[d] * static_cast<int64_t>(itemsize(nest.operands[k].dtype));
   half.sizes[d] = nest.sizes[d] - first;
   half.numel = nest.numel / nest.sizes[d] * half.sizes[d];
   in_parts(half, f);

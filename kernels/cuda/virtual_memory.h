@@ -2,9 +2,9 @@
 
 #include <cstddef>
 
-// Addresses apart from the memory behind them: one range per stream grows and gives back pieces from its middle, so that
-// free memory never lies in segments that are each too small. Made of the driver's virtual memory calls (real/) or of
-// mmap (emulate/).
+// Addresses apart from the memory behind them: one range per stream grows and gives back pieces from its middle, so
+// that free memory never lies in segments that are each too small. Made of the driver's virtual memory calls (real/) or
+// of mmap (emulate/).
 namespace weft::gpu {
 
 inline constexpr size_t kChunk = size_t{20} << 20;

@@ -281,8 +281,8 @@ TEST_CASE("a bad value that a kernel found is thrown at the next op and at synch
   const Tensor in = ones({4}, {.device = "cuda"}), out = empty({3}, {.device = "cuda"});
   const auto take = [&](int row) {
     DeviceArray<int> rows(std::vector<int>{0, row, 1});
-    launch(take_rows, 1, 3, 0, nullptr, static_cast<const float*>(in.impl()->data), static_cast<const int*>(rows.data()),
-           static_cast<float*>(out.impl()->data), 4,
+    launch(take_rows, 1, 3, 0, nullptr, static_cast<const float*>(in.impl()->data),
+           static_cast<const int*>(rows.data()), static_cast<float*>(out.impl()->data), 4,
            fault_site(weft::detail::Fault::index, "{}: row {} of {}", "take", 4));
   };  // the rows are freed, which waits
   take(3);
@@ -328,7 +328,8 @@ TEST_CASE("guarded: a host that reads device memory is stopped") {
   }
   int status = 0;
   waitpid(child, &status, 0);
-  CHECK_FALSE((WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 2 || WEXITSTATUS(status) == 3)));
+  CHECK_FALSE(
+      (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 2 || WEXITSTATUS(status) == 3)));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-#include "core/error.h"
 #include "core/ops/index.h"
+#include "core/error.h"
 
 #include <cstring>
 #include <functional>

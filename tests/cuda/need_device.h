@@ -8,11 +8,11 @@
 #include "tests/catch.h"
 
 // First line of a test that needs `n` devices: says why it does nothing where there are fewer.
-#define NEED_DEVICES(n)                                                                            \
-  if (weft::cuda::device_count() < (n)) {                                                          \
+#define NEED_DEVICES(n)                                                                         \
+  if (weft::cuda::device_count() < (n)) {                                                       \
     WARN("needs " << (n) << " CUDA device(s), there are " << weft::cuda::device_count() << "; " \
-                  << weft::cuda::why_unavailable());                                               \
-    return;                                                                                        \
+                  << weft::cuda::why_unavailable());                                            \
+    return;                                                                                     \
   }
 
 namespace weft::gpu {

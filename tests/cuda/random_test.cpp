@@ -30,10 +30,14 @@ TEST_CASE("a device draws the host's numbers: fills") {
   NEED_DEVICES(1);
   using Fill = std::function<void(Tensor&)>;
   const std::pair<const char*, Fill> fills[] = {
-      {"uniform", [](Tensor& t) { t.uniform_(-2, 3); }},   {"normal", [](Tensor& t) { t.normal_(1, 2); }},
-      {"log_normal", [](Tensor& t) { t.log_normal_(0, 1); }}, {"exponential", [](Tensor& t) { t.exponential_(0.5); }},
-      {"cauchy", [](Tensor& t) { t.cauchy_(1, 2); }},      {"geometric", [](Tensor& t) { t.geometric_(0.3); }},
-      {"bernoulli", [](Tensor& t) { t.bernoulli_(0.3); }}, {"integers", [](Tensor& t) { t.random_(-7, 90); }},
+      {"uniform", [](Tensor& t) { t.uniform_(-2, 3); }},
+      {"normal", [](Tensor& t) { t.normal_(1, 2); }},
+      {"log_normal", [](Tensor& t) { t.log_normal_(0, 1); }},
+      {"exponential", [](Tensor& t) { t.exponential_(0.5); }},
+      {"cauchy", [](Tensor& t) { t.cauchy_(1, 2); }},
+      {"geometric", [](Tensor& t) { t.geometric_(0.3); }},
+      {"bernoulli", [](Tensor& t) { t.bernoulli_(0.3); }},
+      {"integers", [](Tensor& t) { t.random_(-7, 90); }},
       {"wide integers", [](Tensor& t) { t.random_(-(int64_t{1} << 40), int64_t{1} << 50); }},
       {"all integers", [](Tensor& t) { t.random_(); }},
   };
@@ -65,9 +69,7 @@ TEST_CASE("a device draws the host's numbers: new tensors and parameters") {
   same_stream("randn", [](Device d) { return randn({3, 50}, {.dtype = DType::f64, .device = d}); });
   same_stream("randint", [](Device d) { return randint(5, {300}, {.device = d}); });
   for (DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16})
-    same_stream("bernoulli", [&](Device d) {
-      return bernoulli((arange(Scalar(300)).to(dtype) / 300).to(d));
-    });
+    same_stream("bernoulli", [&](Device d) { return bernoulli((arange(Scalar(300)).to(dtype) / 300).to(d)); });
   same_stream("poisson", [](Device d) { return poisson((arange(Scalar(400)).to(DType::f32) * 0.25).to(d)); });
   for (int64_t n : {0, 1, 2, 33, 1000, 8192, 20000})
     same_stream("randperm " + std::to_string(n), [&](Device d) { return randperm(n, {.device = d}); });
@@ -85,11 +87,21 @@ TEST_CASE("a device draws the host's numbers: new tensors and parameters") {
 TEST_CASE("parameters that are no probabilities are reported with the host's text") {
   NEED_DEVICES(1);
   const std::function<void(Device)> calls[] = {
-      [](Device d) { bernoulli(tensor({0.5, 1.5}).to(d)); },
-      [](Device d) { poisson(tensor({0.5, -0.25}).to(d)); },
-      [](Device d) { multinomial(tensor({1.0, -2.5}).to(d), 1); },
-      [](Device d) { multinomial(tensor({0.0, 0.0}).to(d), 1, true); },
-      [](Device d) { multinomial(tensor({0.0, 1.0, 2.0}).to(d), 3); },
+      [](Device d) {
+        bernoulli(tensor({0.5, 1.5}).to(d));
+      },
+      [](Device d) {
+        poisson(tensor({0.5, -0.25}).to(d));
+      },
+      [](Device d) {
+        multinomial(tensor({1.0, -2.5}).to(d), 1);
+      },
+      [](Device d) {
+        multinomial(tensor({0.0, 0.0}).to(d), 1, true);
+      },
+      [](Device d) {
+        multinomial(tensor({0.0, 1.0, 2.0}).to(d), 3);
+      },
   };
   for (const auto& call : calls) {
     const std::string host = message_of([&] { call(Device("cpu")); });

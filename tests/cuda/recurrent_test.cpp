@@ -1,7 +1,7 @@
+#include "core/ops/recurrent.h"
 #include "autograd/autograd.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/random.h"
-#include "core/ops/recurrent.h"
 #include "core/ops/reduce.h"
 #include "tests/cuda/need_device.h"
 

@@ -155,7 +155,8 @@ TEST_CASE("errors of devices") {
   const Tensor here = zeros({2}), there = zeros({2}, {.device = "cuda"});
   CHECK(has(message_of([&] { there.add(zeros({3}, {.device = "cuda"})); }), "add"));
   CHECK(has(message_of([&] { there.add(here); }), "tensors on different devices"));
-  CHECK(has(message_of([&] { cuda::record_stream(here, cuda::Stream()); }), "record_stream: needs a tensor on a device"));
+  CHECK(
+      has(message_of([&] { cuda::record_stream(here, cuda::Stream()); }), "record_stream: needs a tensor on a device"));
   CHECK(has(message_of([&] { there.pin_memory(); }), "only host memory can be pinned"));
   NEED_DEVICES(2);
   const Tensor other = zeros({2}, {.device = "cuda:1"});

@@ -28,7 +28,8 @@ std::vector<Tensor> parameters(Device device, int64_t count) {
     const DType dtypes[] = {DType::f32, DType::bf16, DType::f16, DType::f64};
     const TensorOptions o{.dtype = dtypes[i % 4]};
     const int64_t n = i == 5 ? 9000 : 1 + i * 37 % 400;
-    Tensor p = randn({n + 1}, o, &generator).to(device).slice(0, i % 3 == 0 ? 1 : 0, n), g = randn({p.numel()}, o, &generator);
+    Tensor p = randn({n + 1}, o, &generator).to(device).slice(0, i % 3 == 0 ? 1 : 0, n),
+           g = randn({p.numel()}, o, &generator);
     p = p.detach();
     p.set_requires_grad(true);
     p.set_grad(g.to(device));
@@ -94,7 +95,8 @@ TEST_CASE("pooling on a device: the host's bits in every layout, forwards and ba
   for (DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64, DType::i64, DType::u8})
     for (int64_t channels : {3, 16})
       for (MemoryFormat format : {MemoryFormat::contiguous, MemoryFormat::channels_last}) {
-        const Tensor x = (randn({2, channels, 9, 11}, {.dtype = DType::f32}, &generator) * 20).to(dtype).contiguous(format);
+        const Tensor x =
+            (randn({2, channels, 9, 11}, {.dtype = DType::f32}, &generator) * 20).to(dtype).contiguous(format);
         same_pool(x, [](const Tensor& t) { return max_pool2d(t, 2); });
         same_pool(x, [](const Tensor& t) {
           return max_pool2d(t, {3, 2}, {.stride = {2, 1}, .padding = 1, .dilation = {2, 1}, .ceil_mode = true});

@@ -53,15 +53,16 @@ uint64_t device_launches() { return device().is_cuda() ? detail::cuda_backend()-
 // What was computed from tensors on a device is there too, and was computed there.
 std::string check_device(const Decoder& d, const Value& result, uint64_t launches_before) {
   if (device().is_cpu()) return {};
-  const bool given = std::any_of(d.seen().begin(), d.seen().end(), [](const Tensor& t) { return t.device().is_cuda(); });
+  const bool given =
+      std::any_of(d.seen().begin(), d.seen().end(), [](const Tensor& t) { return t.device().is_cuda(); });
   std::vector<Tensor> results;
   flatten(result, results);
   for (const Tensor& t : results) {
     if (!t.defined()) continue;
     // Lengths and sizes that the host needs stay there.
     if (given && t.device().is_cpu() && is_floating(t.dtype())) return "the result is on the host";
-    const bool shares = std::any_of(d.seen().begin(), d.seen().end(),
-                                    [&](const Tensor& s) { return s.shares_storage_with(t); });
+    const bool shares =
+        std::any_of(d.seen().begin(), d.seen().end(), [&](const Tensor& s) { return s.shares_storage_with(t); });
     if (t.device().is_cuda() && t.numel() > 0 && !shares && device_launches() == launches_before)
       return "a result on the device without a launch";
   }

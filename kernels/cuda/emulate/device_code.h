@@ -104,8 +104,7 @@ T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, int line = _
   return weft::gpu::emulate::shuffle(mask, value, (source & ~(width - 1)) <= lane ? source : lane, line);
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate, int line = __builtin_LINE()) {
-  return unsigned(
-      weft::gpu::emulate::warp_meet(weft::gpu::emulate::Collective::ballot, mask, predicate != 0, 0, line));
+  return unsigned(weft::gpu::emulate::warp_meet(weft::gpu::emulate::Collective::ballot, mask, predicate != 0, 0, line));
 }
 inline int __any_sync(unsigned mask, int predicate, int line = __builtin_LINE()) {
   return __ballot_sync(mask, predicate, line) != 0;

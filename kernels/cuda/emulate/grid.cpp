@@ -7,9 +7,9 @@
 
 #include "core/error.h"
 #include "kernels/cuda/emulate/device_code.h"
-#include "kernels/cuda/launch_check.h"
 #include "kernels/cuda/emulate/fiber.h"
 #include "kernels/cuda/emulate/grid.h"
+#include "kernels/cuda/launch_check.h"
 
 thread_local uint3 threadIdx, blockIdx;
 thread_local dim3 blockDim, gridDim;
@@ -109,7 +109,8 @@ uint64_t Launch::random() {  // splitmix64
 void Launch::run() {
   gridDim = grid_;
   blockDim = block_;
-  const uint64_t blocks = uint64_t(grid_.x) * grid_.y * grid_.z, first = order_ == Order::seeded ? random() % blocks : 0;
+  const uint64_t blocks = uint64_t(grid_.x) * grid_.y * grid_.z,
+                 first = order_ == Order::seeded ? random() % blocks : 0;
   for (uint64_t b = 0; b < blocks; ++b) run_block(order_ == Order::down ? blocks - 1 - b : (b + first) % blocks);
 }
 

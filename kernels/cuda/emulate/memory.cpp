@@ -11,6 +11,7 @@
 #include <map>
 #include <mutex>
 
+#include "core/error.h"
 #include "kernels/cuda/emulate/settings.h"
 #include "kernels/cuda/virtual_memory.h"
 
@@ -80,7 +81,7 @@ void on_fault(int signal, siginfo_t* info, void* context) {
 
 void start_arena(Arena& arena) {
   void* base = mmap(nullptr, kArena, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (base == MAP_FAILED) std::abort();
+  WEFT_ASSERT(base != MAP_FAILED, "emulation: no address space for {} bytes of device memory", kArena);
   arena.base = static_cast<char*>(base);
   arena.holes[0] = kArena;
   struct sigaction action {};

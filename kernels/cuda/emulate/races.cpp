@@ -49,11 +49,12 @@ void run_twice(dim3 grid, dim3 block, size_t shared, const Body& body) {
   run_ordered(grid, block, shared, body, Order::down, static_cast<unsigned char>(poison ^ 0xa5));
   for (const Saved& s : after) {
     const size_t at = first_difference(s.bytes.get(), s.where.data, s.where.bytes);
-    WEFT_ASSERT(at == s.where.bytes,
-                "launch: a race: threads and blocks run in the opposite order leave other bytes in device memory, first "
-                "{} bytes into an allocation of {}; a barrier is missing, or shared memory is read before it is "
-                "written; grid {} x {} x {}, block {} x {} x {}",
-                at, s.where.bytes, grid.x, grid.y, grid.z, block.x, block.y, block.z);
+    WEFT_ASSERT(
+        at == s.where.bytes,
+        "launch: a race: threads and blocks run in the opposite order leave other bytes in device memory, first "
+        "{} bytes into an allocation of {}; a barrier is missing, or shared memory is read before it is "
+        "written; grid {} x {} x {}, block {} x {} x {}",
+        at, s.where.bytes, grid.x, grid.y, grid.z, block.x, block.y, block.z);
   }
 }
 

@@ -106,7 +106,7 @@ cudaError_t cudaFreeHost(void* p) {
 }
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* p) {
   const em::Allocation a = em::find_memory(p);
-  attributes->type = a.bytes == 0                   ? cudaMemoryTypeUnregistered
+  attributes->type = a.bytes == 0                 ? cudaMemoryTypeUnregistered
                      : a.kind == em::Kind::pinned ? cudaMemoryTypeHost
                                                   : cudaMemoryTypeDevice;
   attributes->device = a.device;
@@ -133,8 +133,9 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   const Place target = place_of(to, bytes), source = place_of(from, bytes);
   if (target == Place::outside || source == Place::outside) return cudaErrorInvalidValue;
   const bool to_device = target == Place::device, from_device = source == Place::device;
-  if (kind != cudaMemcpyDefault && (to_device != (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) ||
-                                    from_device != (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice)))
+  if (kind != cudaMemcpyDefault &&
+      (to_device != (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) ||
+       from_device != (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice)))
     return cudaErrorInvalidValue;
   if (source == Place::pageable && to_device) {  // read before the call returns
     std::shared_ptr<char[]> staged(new char[bytes]);
@@ -183,9 +184,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   em::report_errors();
   return cudaSuccess;
 }
-cudaError_t cudaStreamQuery(cudaStream_t stream) {
-  return em::is_finished(stream) ? cudaSuccess : cudaErrorNotReady;
-}
+cudaError_t cudaStreamQuery(cudaStream_t stream) { return em::is_finished(stream) ? cudaSuccess : cudaErrorNotReady; }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   if (event->point) em::put_wait(stream, event->point);
   return cudaSuccess;

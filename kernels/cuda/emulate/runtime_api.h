@@ -4,8 +4,8 @@
 
 #include "kernels/cuda/emulate/device_code.h"
 
-// CUDA runtime calls for the emulation: devices with host memory. Names, arguments and results are NVIDIA's; what failed
-// in a kernel is thrown by the calls that would report it.
+// CUDA runtime calls for the emulation: devices with host memory. Names, arguments and results are NVIDIA's; what
+// failed in a kernel is thrown by the calls that would report it.
 struct CUstream_st;
 struct CUevent_st;
 using cudaStream_t = CUstream_st*;

@@ -195,9 +195,7 @@ void drop_stream(CUstream_st* stream) {
   std::lock_guard lock(s.mutex);
   s.drop(stream);
 }
-CUstream_st* stream_or_default(CUstream_st* stream, int device) {
-  return stream ? stream : scheduler().legacy(device);
-}
+CUstream_st* stream_or_default(CUstream_st* stream, int device) { return stream ? stream : scheduler().legacy(device); }
 int device_of_stream(CUstream_st* stream) { return stream ? stream->device : current_device(); }
 
 void finish(CUstream_st* stream) {

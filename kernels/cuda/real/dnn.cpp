@@ -46,8 +46,8 @@ void run_planned(const Call& c, cudaStream_t stream) {
 const PlannedCall& planned(const ConvolutionCall& c) { return planned_call(c); }
 const PlannedCall& planned(const AttentionCall& c) { return planned_call(c); }
 
-// A plan of attention is compiled for its shape, which takes a second or two: not for small problems, nor for the single
-// queries of a text that grows.
+// A plan of attention is compiled for its shape, which takes a second or two: not for small problems, nor for the
+// single queries of a text that grows.
 static bool worth_a_plan(const AttentionCall& c) {
   return c.tq >= 16 && c.batch * c.heads * c.tq * c.tk * (c.d + c.dv) >= (int64_t{1} << 24);
 }

@@ -74,8 +74,7 @@ bool map_memory(void* at, size_t bytes) {
 }
 
 void unmap_memory(void* at, size_t bytes) {
-  for (size_t done = 0; done < bytes; done += kChunk)
-    driver().unmap(reinterpret_cast<CUdeviceptr>(at) + done, kChunk);
+  for (size_t done = 0; done < bytes; done += kChunk) driver().unmap(reinterpret_cast<CUdeviceptr>(at) + done, kChunk);
 }
 
 }  // namespace weft::gpu

@@ -52,9 +52,7 @@ struct Adam {
     m = m + (gradient - m) * take1;
     v = keep2 * v + take2 * (gradient * gradient);
   }
-  WEFT_FN T parameter(T p, T m, T v) const {
-    return p * shrink - step_size * (m / (math::sqrt(v) / bias2_root + eps));
-  }
+  WEFT_FN T parameter(T p, T m, T v) const { return p * shrink - step_size * (m / (math::sqrt(v) / bias2_root + eps)); }
 };
 
 }  // namespace weft::optimizer
