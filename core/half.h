@@ -17,9 +17,9 @@ struct Half {
 WEFT_FN float to_float(BFloat16 x) { return __builtin_bit_cast(float, static_cast<uint32_t>(x.bits) << 16); }
 WEFT_FN BFloat16 to_bf16(float x) {
 #if defined(__CUDA_ARCH__)
-  uint16_t h;  // the same rounding in one instruction; NaN becomes 0x7fff
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(x));
-  return {h};
+  uint16_t half;  // the same rounding in one instruction; NaN becomes 0x7fff
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(half) : "f"(x));
+  return {half};
 #endif
   uint32_t u = __builtin_bit_cast(uint32_t, x);
   uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
@@ -42,9 +42,9 @@ WEFT_FN float to_float(Half x) {
 }
 WEFT_FN Half to_f16(float x) {
 #if defined(__CUDA_ARCH__)
-  uint16_t h;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
-  return {h};
+  uint16_t half;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
+  return {half};
 #endif
   uint32_t u = __builtin_bit_cast(uint32_t, x);
   uint32_t sign = (u >> 16) & 0x8000u;
