@@ -19,7 +19,7 @@ struct CopyArguments {
 };
 
 template <class D, class S>
-__global__ void __launch_bounds__(kThreads) convert_strided(CopyArguments a) {
+__global__ void __launch_bounds__(kThreads) convert_strided(const __grid_constant__ CopyArguments a) {
   for (u32 e = blockIdx.x * blockDim.x + threadIdx.x; e < a.n; e += gridDim.x * blockDim.x) {
     i64 from = 0, to = 0;
     u32 rest = e;
@@ -67,7 +67,7 @@ struct TransposeArguments {
 };
 
 template <class W>
-__global__ void __launch_bounds__(kThreads) transpose(TransposeArguments a) {
+__global__ void __launch_bounds__(kThreads) transpose(const __grid_constant__ TransposeArguments a) {
   WEFT_SHARED(W[32 * 33], tile);
   const int x = threadIdx.x % 32, y = threadIdx.x / 32;
   for (u32 t = blockIdx.x; t < a.tiles; t += gridDim.x) {
@@ -228,7 +228,7 @@ __global__ void __launch_bounds__(kThreads) fill_run(W* out, u32 n, W value) {
   if (const u32 e = n / kCount * kCount + thread; e < n) out[e] = value;
 }
 template <class W>
-__global__ void __launch_bounds__(kThreads) fill_strided(CopyArguments a, W value) {
+__global__ void __launch_bounds__(kThreads) fill_strided(const __grid_constant__ CopyArguments a, W value) {
   for (u32 e = blockIdx.x * blockDim.x + threadIdx.x; e < a.n; e += gridDim.x * blockDim.x) {
     i64 to = 0;
     u32 rest = e;

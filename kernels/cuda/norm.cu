@@ -62,11 +62,10 @@ __global__ void __launch_bounds__(kHeldThreads) held_norm(NormArguments<Wide<S>>
     for (int k = 0; k < Config::kWide; ++k) w[k] = T(1), b[k] = T(0);
     if (weighs) parameters_at<S>(a.weight, a.index, at.row, i, w);
     if (biased) parameters_at<S>(a.bias, a.index, at.row, i, b);
-    Few<S, Config::kWide> few;
+    T value[Config::kWide];
 #pragma unroll
-    for (int k = 0; k < Config::kWide; ++k)
-      few.v[k] = store<S>(affine((x.at(s, k) - mean) * scale, weighs, w[k], adds, b[k]));
-    *reinterpret_cast<Few<S, Config::kWide>*>(y + i) = few;
+    for (int k = 0; k < Config::kWide; ++k) value[k] = affine((x.at(s, k) - mean) * scale, weighs, w[k], adds, b[k]);
+    *reinterpret_cast<Few<S, Config::kWide>*>(y + i) = store_all<S, Few<S, Config::kWide>>(value);
   });
 }
 

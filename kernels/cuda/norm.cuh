@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/ops/norm.h"
+#include "kernels/cuda/pairs.cuh"
 #include "kernels/cuda/rows.cuh"
 
 // What the two directions of normalize_rows share.

@@ -48,6 +48,7 @@ template <class S, class Config>
 __global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<Wide<S>> a) {
   using T = Wide<S>;
   constexpr int kWide = Config::kWide;
+  constexpr bool kAlone = Config::kMulti || kWide == 1;  // no two threads of a warp hold the same columns
   WEFT_SHARED(T[4 * kHeldBlocks], shared);
   WEFT_DYNAMIC_SHARED(T, columns);
   RowPlace<Config> at(a.n);
@@ -87,19 +88,19 @@ __global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<
           const T gk = g.at(s, k), h = (x.at(s, k) - mean) * scale, u = weighs ? gk * w[k] : gk;
           of_uh[k] = of_uh[k] + u * h;
           of_u[k] = of_u[k] + u;
-          products[k] = gk * h;
-          plain[k] = gk;
+          if constexpr (kAlone) {
+            if (sums) {
+              gw[at.first + i + k] += gk * h;
+              gb[at.first + i + k] += gk;
+            }
+          } else {
+            products[k] = gk * h;
+            plain[k] = gk;
+          }
         }
       }
-      if (!sums) continue;
-      if constexpr (Config::kMulti) {
-        if (i < at.count)
-#pragma unroll
-          for (int k = 0; k < kWide; ++k) {
-            gw[at.first + i + k] += products[k];
-            gb[at.first + i + k] += plain[k];
-          }
-      } else if (s * 32 < whole) {
+      if constexpr (!kAlone) {
+        if (!sums || s * 32 >= whole) continue;
         const int column = i + team % kWide;
         const T product = over_teams<Config>(products, team), one = over_teams<Config>(plain, team);
         if (column < whole) {
@@ -118,13 +119,13 @@ __global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<
     at.each([&](int s, int i) {
       T w[kWide] = {};
       if (weighs) parameters_at<S>(a.weight, a.index, at.row, i, w);
-      Few<S, kWide> few;
+      T value[kWide];
 #pragma unroll
       for (int k = 0; k < kWide; ++k) {
         const T h = (x.at(s, k) - mean) * scale, u = weighs ? g.at(s, k) * w[k] : g.at(s, k);
-        few.v[k] = store<S>(scale * (u - mean_u - h * mean_uh));
+        value[k] = scale * (u - mean_u - h * mean_uh);
       }
-      *reinterpret_cast<Few<S, kWide>*>(gx + i) = few;
+      *reinterpret_cast<Few<S, kWide>*>(gx + i) = store_all<S, Few<S, kWide>>(value);
     });
   }
   if (!sums) return;
@@ -250,7 +251,9 @@ void run(const OpCall& c) {
       if constexpr (!Config::kMulti) block = dim3(kTeamThreads);
       const i64 teams = Config::kMulti ? 1 : kTeamThreads / Config::kGroup;
       const i64 parts = Config::kMulti ? 1 : kTeamThreads / kWarp;
-      const size_t shared = together ? size_t(parts * 2 * n) * sizeof(T) : 0;
+      size_t shared = together ? size_t(parts * 2 * n) * sizeof(T) : 0;
+      // With what the kernel declares it may be more than it gets unasked.
+      if (shared > kDefaultShared - 8192 && shared <= kDefaultShared) shared = kDefaultShared + 16;
       if (shared > kMostShared) return;
       const i64 most = !together ? i64(1) << 30 : n > 4096 ? 264 : 528;
       const i64 chunks = std::min((rows + teams - 1) / teams, most);

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "core/pointwise.h"
-#include "kernels/cuda/elements.cuh"
+#include "kernels/cuda/pairs.cuh"
 #include "kernels/cuda/strided.h"
 
 // The kernels of a record: 128-bit accesses where all operands have one dtype (f32, bf16, f16) and lie in rows, and one
@@ -122,19 +122,19 @@ __device__ __forceinline__ void load_packs(const RowArguments<F, S>& a, u32 p, P
 
 template <class F, class S>
 __device__ __forceinline__ Pack<S> apply_packs(const RowArguments<F, S>& a, const Pack<S>* in) {
-  Pack<S> out;
+  Wide<S> out[Pack<S>::kCount];
 #pragma unroll
   for (int k = 0; k < Pack<S>::kCount; ++k) {
     Wide<S> x[F::inputs];
 #pragma unroll
     for (int i = 0; i < F::inputs; ++i) x[i] = a.in[i] == nullptr ? a.numbers[i] : load<S>(in[i].v[k]);
-    out.v[k] = store<S>(F::apply(x, a.params));
+    out[k] = Wide<S>(F::apply(x, a.params));
   }
-  return out;
+  return store_all<S, Pack<S>>(out);
 }
 
 template <class F, class S>
-__global__ void __launch_bounds__(kThreads) row_kernel(RowArguments<F, S> a) {
+__global__ void __launch_bounds__(kThreads) row_kernel(const __grid_constant__ RowArguments<F, S> a) {
   using T = Wide<S>;
   constexpr int kCount = Pack<S>::kCount;
   constexpr int kTogether = F::inputs == 1 ? 2 : 1;  // 32 bytes on their way for each thread keep the memory busy
@@ -209,7 +209,7 @@ struct StridedArguments {
 };
 
 template <class F, class T>
-__global__ void __launch_bounds__(kThreads) strided_kernel(StridedArguments<T, F::inputs> a) {
+__global__ void __launch_bounds__(kThreads) strided_kernel(const __grid_constant__ StridedArguments<T, F::inputs> a) {
   for (u32 e = blockIdx.x * blockDim.x + threadIdx.x; e < a.n; e += gridDim.x * blockDim.x) {
     i64 offsets[F::inputs + 1];
     for (int i = 0; i <= F::inputs; ++i) offsets[i] = 0;

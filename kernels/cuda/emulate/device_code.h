@@ -15,6 +15,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __grid_constant__
 #define __launch_bounds__(...)
 // A host compiler would make it an ordinary local of each thread: kernels write WEFT_SHARED(type, name).
 #define __shared__ static_assert(false, "WEFT_SHARED(type, name) declares shared memory");
