@@ -56,17 +56,24 @@ __global__ void __launch_bounds__(kHeldThreads) held_norm(NormArguments<Wide<S>>
   }
   const bool weighs = a.weight.values != nullptr, biased = a.bias.values != nullptr, adds = biased || !a.index.simple;
   S* y = static_cast<S*>(a.y) + at.row * a.n;
-  at.each([&](int s, int i) {
-    T w[Config::kWide], b[Config::kWide];
+  const auto finish = [&](auto simple) {
+    constexpr bool kSimple = decltype(simple)::value;
+    at.each([&](int s, int i) {
+      T w[Config::kWide], b[Config::kWide];
 #pragma unroll
-    for (int k = 0; k < Config::kWide; ++k) w[k] = T(1), b[k] = T(0);
-    if (weighs) parameters_at<S>(a.weight, a.index, at.row, i, w);
-    if (biased) parameters_at<S>(a.bias, a.index, at.row, i, b);
-    T value[Config::kWide];
+      for (int k = 0; k < Config::kWide; ++k) w[k] = T(1), b[k] = T(0);
+      if (weighs) parameters_at<S, kSimple>(a.weight, a.index, at.row, i, w);
+      if (biased) parameters_at<S, kSimple>(a.bias, a.index, at.row, i, b);
+      T value[Config::kWide];
 #pragma unroll
-    for (int k = 0; k < Config::kWide; ++k) value[k] = affine((x.at(s, k) - mean) * scale, weighs, w[k], adds, b[k]);
-    *reinterpret_cast<Few<S, Config::kWide>*>(y + i) = store_all<S, Few<S, Config::kWide>>(value);
-  });
+      for (int k = 0; k < Config::kWide; ++k) value[k] = affine((x.at(s, k) - mean) * scale, weighs, w[k], adds, b[k]);
+      *reinterpret_cast<Few<S, Config::kWide>*>(y + i) = store_all<S, Few<S, Config::kWide>>(value);
+    });
+  };
+  if (a.index.simple)
+    finish(std::true_type());
+  else
+    finish(std::false_type());
 }
 
 template <class S>

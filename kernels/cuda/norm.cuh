@@ -49,13 +49,14 @@ template <class S>
 WEFT_FN Wide<S> parameter_at(const NormParameter& p, i64 i) {
   return p.wide ? static_cast<const Wide<S>*>(p.values)[i] : load(static_cast<const S*>(p.values)[i]);
 }
-/// The values of `Width` neighbouring elements.
-template <class S, int Width>
+/// The values of `Width` neighbouring elements. Simple: index.simple, known where the kernel is compiled, so that the
+/// unrolled loops stay short.
+template <class S, bool Simple, int Width>
 WEFT_FN void parameters_at(const NormParameter& p, const NormIndex& index, i64 row, int i, Wide<S> (&to)[Width]) {
   using T = Wide<S>;
-  if (!index.simple) {
+  if constexpr (!Simple) {
     for (int k = 0; k < Width; ++k) to[k] = parameter_at<S>(p, index.at(row, i + k));
-  } else if (p.wide) {
+  } else if (is_half_type<S> && p.wide) {
     const auto few = *reinterpret_cast<const Few<T, Width>*>(static_cast<const T*>(p.values) + i);
     for (int k = 0; k < Width; ++k) to[k] = few.v[k];
   } else {

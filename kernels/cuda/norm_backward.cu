@@ -44,7 +44,7 @@ __device__ __forceinline__ T over_teams(T (&v)[Config::kWide], int team) {
 }
 
 // Each thread block takes a chunk of rows, a team of threads a row; each warp sums the columns in shared memory.
-template <class S, class Config>
+template <class S, class Config, bool Simple>
 __global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<Wide<S>> a) {
   using T = Wide<S>;
   constexpr int kWide = Config::kWide;
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<
       for (int k = 0; k < kWide; ++k) products[k] = plain[k] = T(0);
       if (i < at.count) {
         T w[kWide] = {};
-        if (weighs) parameters_at<S>(a.weight, a.index, at.row, at.first + i, w);
+        if (weighs) parameters_at<S, Simple>(a.weight, a.index, at.row, at.first + i, w);
 #pragma unroll
         for (int k = 0; k < kWide; ++k) {
           const T gk = g.at(s, k), h = (x.at(s, k) - mean) * scale, u = weighs ? gk * w[k] : gk;
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<
     S* gx = static_cast<S*>(a.gx) + at.row * a.n;
     at.each([&](int s, int i) {
       T w[kWide] = {};
-      if (weighs) parameters_at<S>(a.weight, a.index, at.row, i, w);
+      if (weighs) parameters_at<S, Simple>(a.weight, a.index, at.row, i, w);
       T value[kWide];
 #pragma unroll
       for (int k = 0; k < kWide; ++k) {
@@ -259,12 +259,13 @@ void run(const OpCall& c) {
       const i64 chunks = std::min((rows + teams - 1) / teams, most);
       a.chunk = (rows + chunks - 1) / chunks;
       const i64 blocks = (rows + a.chunk - 1) / a.chunk;
+      const auto kernel = index.simple ? held_gradient<S, Config, true> : held_gradient<S, Config, false>;
       if (!together) {
-        launch(held_gradient<S, Config>, dim3(unsigned(blocks)), block, 0, current_stream(), a);
+        launch(kernel, dim3(unsigned(blocks)), block, 0, current_stream(), a);
       } else {
         const Workspace partial(size_t(blocks * 2 * n) * sizeof(T));
         a.partial = partial.as<T>();
-        launch(held_gradient<S, Config>, dim3(unsigned(blocks)), block, shared, current_stream(), a);
+        launch(kernel, dim3(unsigned(blocks)), block, shared, current_stream(), a);
         sum_chunks(a.partial, kDTypeOf<T>, blocks, 2 * n, c.out[1], c.out[2]);
         summed = true;
       }
