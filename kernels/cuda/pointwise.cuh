@@ -271,8 +271,10 @@ void pointwise(DType compute, bool truth, const Tensor& out, const Tensor* in, i
       if (compute == DType::f32) return launch_strided<F, float>(nest, truth, params);
       if (compute == DType::f64) return launch_strided<F, double>(nest, truth, params);
     }
-    if constexpr (F::integers) return launch_strided<F, i64>(nest, truth, params);
-    WEFT_ASSERT(false, "pointwise: no kernel for {}", compute);
+    if constexpr (F::integers)
+      launch_strided<F, i64>(nest, truth, params);
+    else
+      WEFT_ASSERT(false, "pointwise: no kernel for {}", compute);
   });
 }
 
