@@ -18,15 +18,7 @@ int device_or_current(const detail::DeviceBackend& b, int device, const char* wh
 }  // namespace
 
 bool is_available() { return detail::cuda_backend() != nullptr; }
-const std::string& why_unavailable() {
-  static const std::string why = [] {
-    if (is_available()) return std::string();
-    std::string text;
-    detail::load_cuda_backend(text);
-    return text;
-  }();
-  return why;
-}
+const std::string& why_unavailable() { return detail::cuda_missing(); }
 int device_count() { return is_available() ? detail::cuda_backend()->devices : 0; }
 
 DeviceProperties device_properties(int device) {

@@ -60,6 +60,7 @@ void settle_host(const Tensor* tensors, int n, bool written) {
 }  // namespace
 
 const DeviceBackend* cuda_backend() { return loaded().table; }
+const std::string& cuda_missing() { return loaded().why; }
 
 const DeviceBackend& need_cuda(Device device, const char* what) {
   const Loaded& l = loaded();

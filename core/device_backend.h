@@ -55,6 +55,8 @@ struct DeviceBackend {
 
 /// The table, made at the first call; null where there is no device to use.
 const DeviceBackend* cuda_backend();
+/// Why it is null; empty where it is not.
+const std::string& cuda_missing();
 /// The same, or a weft::Error: "tensor on cuda:0: ...".
 const DeviceBackend& need_cuda(Device device, const char* what);
 

@@ -158,8 +158,7 @@ void dispatch_views(const OpRecord& op, const Tensor& self, Tensor* parts, int n
   for (int i = 0; i < n; ++i)
     if (make_view(parts[i], self)) parts[i].impl()->view_kind = ViewKind::one_of_many;
   if (n == 0 || !is_floating(self.dtype()) || !needs_grad(&self, 1)) return;
-  constexpr int kMost = 1 << 15;  // a node counts its outputs in 16 bits
-  WEFT_CHECK(n <= kMost, "{}: {} parts of {} with a gradient; at most {}", op.name, n, self, kMost);
+  WEFT_ASSERT(n <= kMostParts, "{}: {} parts with one history", op.name, n);
   Node* node = make_node(op, &self, 1, parts, n, attrs, attrs_bytes);
   for (int i = 1; i < n; ++i) set_history(parts[i], node, static_cast<uint32_t>(i));
   adopt_history(parts[0], node, 0);

@@ -71,7 +71,10 @@ void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor* in, int n_
 /// A view of `self`: same memory, given geometry; differentiable through op.rule.
 Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,
                      const void* attrs, size_t attrs_bytes);
-/// Makes `parts`, aliases of parts of self, views with one history together (ViewKind::one_of_many).
+/// A node counts its outputs in 16 bits.
+inline constexpr int kMostParts = 1 << 15;
+/// Makes `parts` (at most kMostParts), aliases of parts of self, views with one history together
+/// (ViewKind::one_of_many).
 void dispatch_views(const OpRecord& op, const Tensor& self, Tensor* parts, int n, const void* attrs,
                     size_t attrs_bytes);
 /// The device of the defined inputs (without any: of the outputs). Throws unless they are on one.

@@ -313,6 +313,14 @@ std::vector<Tensor> take_apart(const Tensor& x, int at, const std::vector<int64_
     strides.erase(at);
   }
   int64_t start = 0;
+  if (lengths.size() > size_t{detail::kMostParts}) {  // too many for one node: a history each
+    for (int64_t length : lengths) {
+      parts.push_back(drop ? x.select(at, start) : x.narrow(at, start, length));
+      if (is_grad_enabled()) parts.back().impl()->view_kind = ViewKind::one_of_many;
+      start += length;
+    }
+    return parts;
+  }
   for (int64_t length : lengths) {
     if (!drop) to[at] = length;
     parts.push_back(detail::alias(x, to, strides, x.storage_offset() + start * x.strides()[at]));

@@ -204,3 +204,12 @@ TEST_CASE("views that may not be changed in place") {
     CHECK(same(plain, {1, 4, 6, 4}));
   }
 }
+
+TEST_CASE("more parts than one node has outputs still have gradients") {
+  Tensor x = ones({40000}).set_requires_grad(true);
+  const auto parts = x.unbind(0), pieces = x.split(1, 0);
+  CHECK(parts.size() == 40000);
+  (parts[0] * 2.0 + parts[39999] * 3.0 + pieces[7].sum()).backward();
+  CHECK(x.grad().sum().item<double>() == 6);
+  CHECK(x.grad().select(0, 39999).item<double>() == 3);
+}
