@@ -12,7 +12,7 @@ namespace {
 // g ((1 - s) w_t (p - [c = t]) + s / C (W p - w)), 0 where the target is ignored; p = 0 for log-probabilities.
 Tensor differentiable(const Node& n, const Tensor& g) {
   const auto& a = n.attrs<ClassLossAttrs>();
-  const Tensor x = n.input(0), target = n.input(1).unsqueeze(a.dim), given = n.input(2);
+  const Tensor x = n.input(0).to(g.dtype()), target = n.input(1).unsqueeze(a.dim), given = n.input(2);
   Dims along = Dims::filled(x.dim(), 1);
   along[a.dim] = x.size(a.dim);
   const double classes = static_cast<double>(x.size(a.dim));
@@ -37,7 +37,7 @@ Tensor differentiable(const Node& n, const Tensor& g) {
 void class_loss(Node& n, const Tensor* g, Tensor* gin) {
   if (!g[0].defined() || !n.needs(0)) return;
   if (is_grad_enabled()) {
-    gin[0] = differentiable(n, g[0]);
+    gin[0] = differentiable(n, g[0]).to(n.input(0).dtype());
     return;
   }
   const Tensor x = n.input(0);

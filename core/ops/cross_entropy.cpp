@@ -41,8 +41,9 @@ void check_reduction(Reduction r, const char* op) {
   WEFT_CHECK(r != Reduction::batchmean, "{}: reduction \"batchmean\" is for kl_div; use \"mean\"", op);
 }
 
+// f32_result: of halves.
 Tensor class_loss(const OpRecord& op, const Tensor& x, const Tensor& target, const Tensor& weight, Reduction reduction,
-                  int64_t ignore_index, double smoothing) {
+                  int64_t ignore_index, double smoothing, bool f32_result) {
   const int dim = class_dim(x, op.name);
   check_reduction(reduction, op.name);
   check_weight(weight, x.sizes()[dim], op.name);
@@ -53,10 +54,18 @@ Tensor class_loss(const OpRecord& op, const Tensor& x, const Tensor& target, con
   WEFT_CHECK(target.sizes() == expected, "{}: target {} for input {}; expected shape {}", op.name, target, x, expected);
   const DType wide = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
   const Tensor in[3] = {x, target.to(DType::i64), weight};
-  Tensor out[3] = {detail::allocate(reduction == Reduction::none ? expected : Dims(), x.dtype(), x.device()),
+  Tensor out[3] = {detail::allocate(reduction == Reduction::none ? expected : Dims(),
+                                    f32_result ? DType::f32 : x.dtype(), x.device()),
                    detail::allocate({2, target.numel()}, wide, x.device()), detail::allocate({}, wide, x.device())};
   dispatch(op, in, out, ClassLossAttrs{dim, &op == &ClassLossOp::cross_entropy, reduction, ignore_index, smoothing});
   return out[0];
+}
+
+// Under Autocast these losses are f32. Their kernels compute in f32 whatever they read, so halves go in as they are:
+// the bits of a cast, without the memory of logits and gradient in f32.
+bool reads_halves(const OpRecord& op, const Tensor& x, const Tensor& target) {
+  return detail::casts(op) && x.defined() && !detail::keeps_dtype(x) && itemsize(x.dtype()) == 2 && target.defined() &&
+         is_integral(target.dtype());
 }
 
 // -sum_c target_c w_c log softmax(x)_c; the mean is over the rows.
@@ -85,19 +94,21 @@ Tensor of_probabilities(const Tensor& x, const Tensor& target, const CrossEntrop
 }  // namespace
 
 Tensor nll_loss(const Tensor& input, const Tensor& target, const NllOptions& o) {
-  if (detail::casts(ClassLossOp::nll)) [[unlikely]]
+  const bool halves = reads_halves(ClassLossOp::nll, input, target);
+  if (detail::casts(ClassLossOp::nll) && !halves) [[unlikely]]
     return detail::cast_call(ClassLossOp::nll, nll_loss, input, target, o);
-  return class_loss(ClassLossOp::nll, input, target, o.weight, o.reduction, o.ignore_index, 0.0);
+  return class_loss(ClassLossOp::nll, input, target, o.weight, o.reduction, o.ignore_index, 0.0, halves);
 }
 
 Tensor cross_entropy(const Tensor& input, const Tensor& target, const CrossEntropyOptions& o) {
-  if (detail::casts(ClassLossOp::cross_entropy)) [[unlikely]]
+  const bool halves = reads_halves(ClassLossOp::cross_entropy, input, target);
+  if (detail::casts(ClassLossOp::cross_entropy) && !halves) [[unlikely]]
     return detail::cast_call(ClassLossOp::cross_entropy, weft::cross_entropy, input, target, o);
   WEFT_CHECK(o.label_smoothing >= 0 && o.label_smoothing <= 1,
              "cross_entropy: label_smoothing must lie in [0, 1], got {}", o.label_smoothing);
   if (target.defined() && is_floating(target.dtype())) return of_probabilities(input, target, o);
-  return class_loss(ClassLossOp::cross_entropy, input, target, o.weight, o.reduction, o.ignore_index,
-                    o.label_smoothing);
+  return class_loss(ClassLossOp::cross_entropy, input, target, o.weight, o.reduction, o.ignore_index, o.label_smoothing,
+                    halves);
 }
 
 }  // namespace weft

@@ -46,6 +46,36 @@ TEST_CASE("Autocast computes what casts by hand compute, with f32 gradients for 
   CHECK(w.grad().equal(v.grad()));
 }
 
+TEST_CASE("losses over classes read halves under Autocast, with the bits of a cast to f32") {
+  manual_seed(7);
+  const Tensor logits = randn({6, 5}).to(DType::bf16), target = tensor(std::vector<int64_t>{0, 4, 2, -100, 1, 3});
+  const Tensor weight = rand({5});
+  const bool logs = GENERATE(false, true);
+  const Reduction reduction = GENERATE(as<std::string>{}, "none", "mean", "sum");
+  const double smoothing = logs ? 0.0 : GENERATE(0.0, 0.1);
+  auto loss_of = [&](const Tensor& x) {
+    return logs ? nll_loss(x, target, {.weight = weight, .reduction = reduction})
+                : cross_entropy(x, target, {.weight = weight, .reduction = reduction, .label_smoothing = smoothing});
+  };
+  const Tensor x = logits.clone().set_requires_grad(true), by_hand = logits.clone().set_requires_grad(true);
+  const Tensor expected = loss_of(by_hand.to(DType::f32));
+  Tensor loss;
+  {
+    const Autocast guard("cpu");
+    loss = loss_of(x);
+  }
+  CHECK(loss.dtype() == DType::f32);
+  CHECK(loss.equal(expected));
+  const Tensor twice = grad({loss.sum()}, {x}, {.retain_graph = true, .create_graph = true})[0];
+  const Tensor expected_twice = grad({expected.sum()}, {by_hand}, {.retain_graph = true, .create_graph = true})[0];
+  CHECK(twice.dtype() == DType::bf16);
+  CHECK(twice.equal(expected_twice));
+  loss.sum().backward();
+  expected.sum().backward();
+  CHECK(x.grad().dtype() == DType::bf16);
+  CHECK(x.grad().equal(by_hand.grad()));
+}
+
 TEST_CASE("backward inside of the guard gives the gradients of backward outside") {
   manual_seed(3);
   Tensor x = randn({4, 8}), w = randn({6, 8}).set_requires_grad(true), u = randn({5, 6}).set_requires_grad(true);
