@@ -5,6 +5,17 @@
 // The error function and powers.
 namespace weft::math {
 
+// 1 - 1 / q for q >= 1 and NaN. On a device: a division that need not look for denormals and infinities.
+WEFT_FN float one_minus_inverse(float q) {
+#if defined(__CUDA_ARCH__)
+  q = q > 0x1p100f ? 0x1p100f : q;
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(q));
+  return 1.0f - fma(r, fma(-q, r, 1.0f), r);
+#else
+  return 1.0f - 1.0f / q;
+#endif
+}
 // x + x p(x^2) below 1; above, 1 - 1 / q(x - 1)^8, which rounds to 1 for large x.
 WEFT_FN float erf(float x) {
   float a = abs(x);
@@ -17,7 +28,7 @@ WEFT_FN float erf(float x) {
   q *= q;
   q *= q;
   q *= q;
-  return copysign(where(a < 1.0f, small, 1.0f - 1.0f / q), x);
+  return copysign(where(a < 1.0f, small, one_minus_inverse(q)), x);
 }
 
 // exp(-x^2) p(t) / (1 + 2 x), t = (x - 4) / (x + 4), for x >= 0; the rounding error of x^2 is put back.

@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kThreads) convert_run(const S* in, D* out, u32
   if (const u32 e = packs * 8 + thread; e < n) out[e] = convert_value<D>(in[e]);
 }
 
-// The source runs through memory along dimension `across`, the destination along the last one: tiles of 32 x 32 through
+// The source runs through memory along dimension `across`, the destination along the last one: square tiles through
 // shared memory, so that both sides are read and written in runs.
 struct TransposeArguments {
   const void* in;
@@ -66,29 +66,85 @@ struct TransposeArguments {
   u32 row_tiles, column_tiles, tiles;
 };
 
-template <class W>
-__global__ void __launch_bounds__(kThreads) transpose(const __grid_constant__ TransposeArguments a) {
-  WEFT_SHARED(W[32 * 33], tile);
-  const int x = threadIdx.x % 32, y = threadIdx.x / 32;
-  for (u32 t = blockIdx.x; t < a.tiles; t += gridDim.x) {
+struct TilePlace {
+  i64 row, column, from, to;  // first of the tile; offsets of its matrix
+  bool whole;                 // no row or column is beyond the matrix
+  __device__ __forceinline__ TilePlace(const TransposeArguments& a, u32 t, int side) : from(0), to(0) {
     u32 rest = t / (a.row_tiles * a.column_tiles);
     const u32 inside = t % (a.row_tiles * a.column_tiles);
-    const i64 row = i64(inside / a.column_tiles) * 32, column = i64(inside % a.column_tiles) * 32;
-    i64 from = 0, to = 0;
+    row = i64(inside / a.column_tiles) * side;
+    column = i64(inside % a.column_tiles) * side;
     for (int d = a.dims - 1; d >= 0; --d) {
       const u32 quotient = a.outer[d].quotient(rest), index = rest - quotient * a.outer[d].divisor;
       from += index * a.in_outer[d];
       to += index * a.out_outer[d];
       rest = quotient;
     }
-    const W* in = static_cast<const W*>(a.in) + from;
-    W* out = static_cast<W*>(a.out) + to;
-    __syncthreads();  // the tile before has been written
-    for (int k = y; k < 32; k += kThreads / 32)
-      if (row + k < a.rows && column + x < a.columns) tile[k * 33 + x] = in[(row + k) * a.in_row + column + x];
-    __syncthreads();
-    for (int k = y; k < 32; k += kThreads / 32)
-      if (column + k < a.columns && row + x < a.rows) out[(column + k) * a.out_column + row + x] = tile[x * 33 + k];
+    whole = row + side <= a.rows && column + side <= a.columns;
+  }
+};
+
+template <class W, int Side>
+__global__ void __launch_bounds__(kThreads) transpose(const __grid_constant__ TransposeArguments a) {
+  WEFT_SHARED(W[Side * (Side + 1)], tile);
+  const int x = threadIdx.x % Side, y = threadIdx.x / Side;
+  for (u32 t = blockIdx.x; t < a.tiles; t += gridDim.x) {
+    const TilePlace at(a, t, Side);
+    const W* in = static_cast<const W*>(a.in) + at.from;
+    W* out = static_cast<W*>(a.out) + at.to;
+    const auto move = [&](auto whole) {  // whole tiles without conditions: all loads are on their way at once
+      constexpr bool kWhole = decltype(whole)::value;
+      constexpr int kStep = kThreads / Side;
+      __syncthreads();  // the tile before has been written
+#pragma unroll
+      for (int k = 0; k < Side; k += kStep)
+        if (kWhole || (at.row + k + y < a.rows && at.column + x < a.columns))
+          tile[(k + y) * (Side + 1) + x] = in[(at.row + k + y) * a.in_row + at.column + x];
+      __syncthreads();
+#pragma unroll
+      for (int k = 0; k < Side; k += kStep)
+        if (kWhole || (at.column + k + y < a.columns && at.row + x < a.rows))
+          out[(at.column + k + y) * a.out_column + at.row + x] = tile[x * (Side + 1) + k + y];
+    };
+    if (at.whole)
+      move(std::true_type());
+    else
+      move(std::false_type());
+  }
+}
+
+// Elements of 16 bits, two at a time: rows, columns and strides are even.
+inline constexpr int kPairSide = 64;
+__global__ void __launch_bounds__(kThreads) transpose_pairs(const __grid_constant__ TransposeArguments a) {
+  constexpr int kWords = kPairSide / 2, kStep = kThreads / kWords;
+  WEFT_SHARED(u32[kPairSide * (kWords + 1)], tile);
+  const int x = threadIdx.x % kWords, y = threadIdx.x / kWords;
+  for (u32 t = blockIdx.x; t < a.tiles; t += gridDim.x) {
+    const TilePlace at(a, t, kPairSide);
+    const uint16_t* in = static_cast<const uint16_t*>(a.in) + at.from;
+    uint16_t* out = static_cast<uint16_t*>(a.out) + at.to;
+    const auto move = [&](auto whole) {
+      constexpr bool kWhole = decltype(whole)::value;
+      __syncthreads();  // the tile before has been written
+#pragma unroll
+      for (int k = 0; k < kPairSide; k += kStep)
+        if (kWhole || (at.row + k + y < a.rows && at.column + 2 * x < a.columns))
+          tile[(k + y) * (kWords + 1) + x] =
+              *reinterpret_cast<const u32*>(in + (at.row + k + y) * a.in_row + at.column + 2 * x);
+      __syncthreads();
+#pragma unroll
+      for (int k = 0; k < kWords; k += kStep)
+        if (kWhole || (at.column + 2 * (k + y) < a.columns && at.row + 2 * x < a.rows)) {
+          const u32 upper = tile[2 * x * (kWords + 1) + k + y], lower = tile[(2 * x + 1) * (kWords + 1) + k + y];
+          uint16_t* to = out + (at.column + 2 * (k + y)) * a.out_column + at.row + 2 * x;
+          *reinterpret_cast<u32*>(to) = (upper & 0xffffu) | lower << 16;
+          *reinterpret_cast<u32*>(to + a.out_column) = upper >> 16 | (lower & 0xffff0000u);
+        }
+    };
+    if (at.whole)
+      move(std::true_type());
+    else
+      move(std::false_type());
   }
 }
 
@@ -109,20 +165,31 @@ bool run_transpose(const LoopNest& nest) {
   a.in_row = from.strides[last];
   a.out_column = to.strides[across];
   i64 outer = 1;
+  u64 odd = u64(a.rows | a.columns | a.in_row | a.out_column) | reinterpret_cast<uintptr_t>(a.in) >> 1 |
+            reinterpret_cast<uintptr_t>(a.out) >> 1;
   for (int d = 0; d < last; ++d) {
     if (d == across) continue;
     a.outer[a.dims] = Divider(u32(nest.sizes[d]));
     a.in_outer[a.dims] = from.strides[d];
     a.out_outer[a.dims++] = to.strides[d];
     outer *= nest.sizes[d];
+    odd |= u64(from.strides[d] | to.strides[d]);
   }
-  a.row_tiles = u32((a.rows + 31) / 32);
-  a.column_tiles = u32((a.columns + 31) / 32);
-  const i64 tiles = outer * a.row_tiles * a.column_tiles;
-  a.tiles = u32(tiles);
-  const dim3 grid(a.tiles < 1u << 20 ? a.tiles : 1u << 20);
-  with_width(to.dtype,
-             [&](auto w) { launch(transpose<typename decltype(w)::type>, grid, kThreads, 0, current_stream(), a); });
+  const auto run = [&](auto kernel, int side) {
+    a.row_tiles = u32((a.rows + side - 1) / side);
+    a.column_tiles = u32((a.columns + side - 1) / side);
+    a.tiles = u32(outer * a.row_tiles * a.column_tiles);
+    launch(kernel, dim3(a.tiles < 1u << 20 ? a.tiles : 1u << 20), kThreads, 0, current_stream(), a);
+  };
+  const bool large = a.rows >= 48 && a.columns >= 48;
+  with_width(to.dtype, [&](auto w) {
+    using W = typename decltype(w)::type;
+    if constexpr (sizeof(W) == 2)
+      if (large && odd % 2 == 0) return run(transpose_pairs, kPairSide);
+    if constexpr (sizeof(W) <= 4)
+      if (large) return run(transpose<W, 64>, 64);
+    run(transpose<W, 32>, 32);
+  });
   return true;
 }
 

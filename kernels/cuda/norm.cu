@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "kernels/cuda/kernels.h"
+#include "kernels/cuda/team_rows.cuh"
 
 // layer_norm, rms_norm, group_norm: the bits of kernels/cpu/norm.cpp.
 namespace weft::gpu {
@@ -76,6 +77,58 @@ __global__ void __launch_bounds__(kHeldThreads) held_norm(NormArguments<Wide<S>>
     finish(std::false_type());
 }
 
+// Rows of one parameter each element (index.simple) by teams; the next row is on its way meanwhile.
+template <class S>
+__global__ void __launch_bounds__(kTeamBlock) team_norm(const __grid_constant__ NormArguments<float> a) {
+  WEFT_DYNAMIC_SHARED(float, shared);
+  const TeamPlace at(a.n);
+  const bool weighs = a.weight.values != nullptr, biased = a.bias.values != nullptr;
+  float w[2][4], b[2][4];
+#pragma unroll
+  for (int p = 0; p < 2; ++p) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) w[p][k] = 1.0f, b[p][k] = 0.0f;
+    if (weighs && at.inside(p)) parameters_at<S, true>(a.weight, a.index, 0, at.at(p), w[p]);
+    if (biased && at.inside(p)) parameters_at<S, true>(a.bias, a.index, 0, at.at(p), b[p]);
+  }
+  const S* x = static_cast<const S*>(a.x);
+  i64 row = blockIdx.x;
+  TeamRow<S> now, next;
+  now.read(at, x + row * a.n);
+  for (; row < a.rows; row += gridDim.x) {
+    if (row + gridDim.x < a.rows) next.read(at, x + (row + gridDim.x) * a.n);
+    float values[1][2][4], sum[1], mean = 0.0f;
+    if (a.centred) {
+#pragma unroll
+      for (int p = 0; p < 2; ++p)
+#pragma unroll
+        for (int k = 0; k < 4; ++k) values[0][p][k] = now.at(p, k);
+      team_sums(shared, at, values, sum);
+      mean = sum[0] / a.count;
+    }
+#pragma unroll
+    for (int p = 0; p < 2; ++p)
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const float d = now.at(p, k) - mean;
+        values[0][p][k] = at.inside(p) ? d * d : 0.0f;
+      }
+    team_sums(shared, at, values, sum);
+    const float scale = 1.0f / math::sqrt(sum[0] / a.count + a.eps);
+    if (threadIdx.x == 0) {
+      a.means[row] = mean;
+      a.scales[row] = scale;
+    }
+#pragma unroll
+    for (int p = 0; p < 2; ++p)
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        values[0][p][k] = affine((now.at(p, k) - mean) * scale, weighs, w[p][k], biased, b[p][k]);
+    write_team(at, static_cast<S*>(a.y) + row * a.n, values[0]);
+    now = next;
+  }
+}
+
 template <class S>
 __global__ void __launch_bounds__(kLongThreads) long_norm(NormArguments<Wide<S>> a) {
   using T = Wide<S>;
@@ -125,6 +178,12 @@ void normalize_rows(const OpCall& c) {
                              T(attrs.eps),
                              attrs.centred};
     const bool aligned = aligned16(a.x) && aligned16(a.y) && weight.aligned() && bias.aligned();
+    if constexpr (sizeof(S) < 8)
+      if (a.index.simple && for_teams<S>(a.n, aligned)) {
+        const int teams = teams_of(a.n);
+        return launch(team_norm<S>, dim3(unsigned(team_blocks(a.rows, teams))), unsigned(teams * kTeam),
+                      team_shared(teams, 1), current_stream(), a);
+      }
     const bool held = with_row_config<S, 1>(a.rows, a.n, aligned, [&](auto config, dim3 grid, dim3 block) {
       launch(held_norm<S, decltype(config)>, grid, block, 0, current_stream(), a);
     });

@@ -2,6 +2,7 @@
 #include "kernels/cuda/allocator.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/norm.cuh"
+#include "kernels/cuda/team_rows.cuh"
 
 // Gradients of normalize_rows. With h = (x - mean) scale and u = g w:
 //   gx = scale (u - mean(u) - h mean(u h)); no mean(u) when not centred.   gw = sum g h, gb = sum g.
@@ -26,40 +27,29 @@ struct GradientArguments {
 constexpr int kTeamThreads = 128;
 constexpr size_t kMostShared = kLargestShared - 4096;  // without what the kernel declares
 
-// The teams of a warp hold the same columns of different rows: adds those up, and gives each thread one column, that of
-// its team.
-template <class Config, class T>
-__device__ __forceinline__ T over_teams(T (&v)[Config::kWide], int team) {
-  constexpr int kWide = Config::kWide, kGroup = Config::kGroup;
-#pragma unroll
-  for (int half = kWide / 2; half > 0; half /= 2) {
-    const bool upper = (team & half) != 0;
-#pragma unroll
-    for (int k = 0; k < half; ++k) {
-      const T keep = upper ? v[k + half] : v[k], give = upper ? v[k] : v[k + half];
-      v[k] = keep + __shfl_xor_sync(kWholeWarp, give, half * kGroup);
-    }
-  }
-  return v[0];
-}
-
-// Each thread block takes a chunk of rows, a team of threads a row; each warp sums the columns in shared memory.
-template <class S, class Config, bool Simple>
-__global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<Wide<S>> a) {
+// Each thread block takes a chunk of rows, a team of threads a row. Sums of columns stay in the registers of their
+// threads, or, where a thread block holds one long row, in shared memory.
+template <class S, class Config, bool Simple, bool Sums>
+__global__ void __launch_bounds__(Config::kMulti ? kHeldThreads : kTeamThreads)
+    held_gradient(const __grid_constant__ GradientArguments<Wide<S>> a) {
   using T = Wide<S>;
-  constexpr int kWide = Config::kWide;
-  constexpr bool kAlone = Config::kMulti || kWide == 1;  // no two threads of a warp hold the same columns
+  constexpr int kWide = Config::kWide, kSteps = Config::kSteps;
+  constexpr bool kHeldSums = Sums && !Config::kMulti;
   WEFT_SHARED(T[4 * kHeldBlocks], shared);
   WEFT_DYNAMIC_SHARED(T, columns);
   RowPlace<Config> at(a.n);
   const int whole = at.count, blocks = int(reduction::block_count(a.n));
   const int teams = Config::kMulti ? 1 : int(blockDim.x) / Config::kGroup,
             team = Config::kMulti ? 0 : int(threadIdx.x) / Config::kGroup;
-  const bool sums = a.partial != nullptr, weighs = a.weight.values != nullptr;
-  const int parts = Config::kMulti ? 1 : int(blockDim.x) / kWarp;  // sums of columns in this block
-  T *gw = columns + (Config::kMulti ? i64(0) : i64(threadIdx.x / kWarp) * 2 * a.n), *gb = gw + a.n;
-  if (sums) {
-    for (i64 i = threadIdx.x; i < parts * 2 * a.n; i += blockDim.x) columns[i] = T(0);
+  const bool weighs = a.weight.values != nullptr;
+  T held_gw[kHeldSums ? kSteps : 1][kWide], held_gb[kHeldSums ? kSteps : 1][kWide];
+  if constexpr (kHeldSums) {
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s)
+#pragma unroll
+      for (int k = 0; k < kWide; ++k) held_gw[s][k] = held_gb[s][k] = T(0);
+  } else if constexpr (Sums) {
+    for (i64 i = threadIdx.x; i < 2 * a.n; i += blockDim.x) columns[i] = T(0);
     __syncthreads();
   }
   const i64 begin = i64(blockIdx.x) * a.chunk, end = begin + a.chunk < a.rows ? begin + a.chunk : a.rows;
@@ -74,38 +64,26 @@ __global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<
     T of_u[kWide], of_uh[kWide];
 #pragma unroll
     for (int k = 0; k < kWide; ++k) of_u[k] = of_uh[k] = T(0);
+      // No condition on the place, or the compiler waits for each load beside its use: beyond the row g is 0.
 #pragma unroll
-    for (int s = 0; s < Config::kSteps; ++s) {
+    for (int s = 0; s < kSteps; ++s) {
       const int i = s * 32 + at.lane * kWide;
-      T products[kWide], plain[kWide];
+      T w[kWide] = {};
+      if (Simple ? weighs : weighs && i < whole)
+        parameters_at<S, Simple>(a.weight, a.index, at.row, i < whole ? at.first + i : 0, w);
 #pragma unroll
-      for (int k = 0; k < kWide; ++k) products[k] = plain[k] = T(0);
-      if (i < at.count) {
-        T w[kWide] = {};
-        if (weighs) parameters_at<S, Simple>(a.weight, a.index, at.row, at.first + i, w);
-#pragma unroll
-        for (int k = 0; k < kWide; ++k) {
-          const T gk = g.at(s, k), h = (x.at(s, k) - mean) * scale, u = weighs ? gk * w[k] : gk;
-          of_uh[k] = of_uh[k] + u * h;
-          of_u[k] = of_u[k] + u;
-          if constexpr (kAlone) {
-            if (sums) {
-              gw[at.first + i + k] += gk * h;
-              gb[at.first + i + k] += gk;
-            }
-          } else {
-            products[k] = gk * h;
-            plain[k] = gk;
+      for (int k = 0; k < kWide; ++k) {
+        const T gk = g.at(s, k), h = (x.at(s, k) - mean) * scale, u = weighs ? gk * w[k] : gk;
+        of_uh[k] = of_uh[k] + u * h;
+        of_u[k] = of_u[k] + u;
+        if constexpr (kHeldSums) {
+          held_gw[s][k] += gk * h;
+          held_gb[s][k] += gk;
+        } else if constexpr (Sums) {
+          if (i < at.count) {
+            columns[at.first + i + k] += gk * h;
+            columns[a.n + at.first + i + k] += gk;
           }
-        }
-      }
-      if constexpr (!kAlone) {
-        if (!sums || s * 32 >= whole) continue;
-        const int column = i + team % kWide;
-        const T product = over_teams<Config>(products, team), one = over_teams<Config>(plain, team);
-        if (column < whole) {
-          gw[column] += product;
-          gb[column] += one;
         }
       }
     }
@@ -128,14 +106,96 @@ __global__ void __launch_bounds__(kHeldThreads) held_gradient(GradientArguments<
       *reinterpret_cast<Few<S, kWide>*>(gx + i) = store_all<S, Few<S, kWide>>(value);
     });
   }
-  if (!sums) return;
-  __syncthreads();
-  T* out = a.partial + i64(blockIdx.x) * 2 * a.n;
-  for (i64 i = threadIdx.x; i < 2 * a.n; i += blockDim.x) {
-    T sum = columns[i];
-    for (int t = 1; t < parts; ++t) sum += columns[i64(t) * 2 * a.n + i];
-    out[i] = sum;
+  if constexpr (Sums) {
+    // Of the teams one after the other, in shared memory.
+    for (int t = 0; kHeldSums && t < teams; ++t) {
+      if (t > 0) __syncthreads();
+      if (team != t) continue;
+#pragma unroll
+      for (int s = 0; s < kSteps; ++s) {
+        const int i = s * 32 + at.lane * kWide;
+        if (i >= whole) continue;
+#pragma unroll
+        for (int k = 0; k < kWide; ++k) {
+          T *gw = columns + i + k, *gb = gw + a.n;
+          if constexpr (kHeldSums) {
+            *gw = t == 0 ? held_gw[s][k] : *gw + held_gw[s][k];
+            *gb = t == 0 ? held_gb[s][k] : *gb + held_gb[s][k];
+          }
+        }
+      }
+    }
+    __syncthreads();
+    T* out = a.partial + i64(blockIdx.x) * 2 * a.n;
+    for (i64 i = threadIdx.x; i < 2 * a.n; i += blockDim.x) out[i] = columns[i];
   }
+}
+
+// A chunk of rows by teams; the next row is on its way meanwhile. Sums of columns stay in registers.
+template <class S>
+__global__ void __launch_bounds__(kTeamBlock) team_gradient(const __grid_constant__ GradientArguments<float> a) {
+  WEFT_DYNAMIC_SHARED(float, shared);
+  const TeamPlace at(a.n);
+  const bool weighs = a.weight.values != nullptr;
+  float w[2][4], gw[2][4], gb[2][4];
+#pragma unroll
+  for (int p = 0; p < 2; ++p) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) w[p][k] = 1.0f, gw[p][k] = gb[p][k] = 0.0f;
+    if (weighs && at.inside(p)) parameters_at<S, true>(a.weight, a.index, 0, at.at(p), w[p]);
+  }
+  const S *g = static_cast<const S*>(a.g), *x = static_cast<const S*>(a.x);
+  i64 row = i64(blockIdx.x) * a.chunk;
+  const i64 end = row + a.chunk < a.rows ? row + a.chunk : a.rows;
+  TeamRow<S> of_g, of_x, next_g, next_x;
+  of_g.read(at, g + row * a.n);
+  of_x.read(at, x + row * a.n);
+  for (; row < end; ++row) {
+    if (row + 1 < end) {
+      next_g.read(at, g + (row + 1) * a.n);
+      next_x.read(at, x + (row + 1) * a.n);
+    }
+    const float mean = a.means[row], scale = a.scales[row];
+    float values[2][2][4], means[2];
+#pragma unroll
+    for (int p = 0; p < 2; ++p)
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const float gk = of_g.at(p, k), h = at.inside(p) ? (of_x.at(p, k) - mean) * scale : 0.0f;
+        const float u = weighs ? gk * w[p][k] : gk;
+        values[0][p][k] = u * h;
+        values[1][p][k] = u;
+        gw[p][k] += gk * h;
+        gb[p][k] += gk;
+      }
+    if (a.gx != nullptr) {
+      if (a.centred)
+        team_sums(shared, at, values, means);
+      else
+        team_sums(shared, at, reinterpret_cast<const float(&)[1][2][4]>(values), reinterpret_cast<float(&)[1]>(means));
+      const float mean_uh = means[0] / a.count, mean_u = a.centred ? means[1] / a.count : 0.0f;
+#pragma unroll
+      for (int p = 0; p < 2; ++p)
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          const float h = (of_x.at(p, k) - mean) * scale;
+          values[0][p][k] = scale * (values[1][p][k] - mean_u - h * mean_uh);
+        }
+      write_team(at, static_cast<S*>(a.gx) + row * a.n, values[0]);
+    }
+    of_g = next_g;
+    of_x = next_x;
+  }
+  if (a.partial == nullptr) return;
+  float* out = a.partial + i64(blockIdx.x) * 2 * a.n;
+#pragma unroll
+  for (int p = 0; p < 2; ++p)
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      if (at.inside(p)) {
+        out[at.at(p) + k] = gw[p][k];
+        out[a.n + at.at(p) + k] = gb[p][k];
+      }
 }
 
 template <class S>
@@ -245,13 +305,25 @@ void run(const OpCall& c) {
   // Rows in registers, and the sums of the parameters in the same pass where they belong to columns.
   const bool together = sums && index.simple;
   bool summed = false, done = false;
+  if constexpr (sizeof(S) < 8)
+    if (index.simple && for_teams<S>(n, aligned)) {
+      const int teams = teams_of(n);
+      i64 blocks = team_blocks(rows, teams);
+      a.chunk = (rows + blocks - 1) / blocks;
+      blocks = (rows + a.chunk - 1) / a.chunk;
+      const Workspace partial(sums ? size_t(blocks * 2 * n) * sizeof(T) : 0);
+      if (sums) a.partial = partial.as<T>();
+      launch(team_gradient<S>, dim3(unsigned(blocks)), unsigned(teams * kTeam), team_shared(teams, 2), current_stream(),
+             a);
+      if (sums) sum_chunks(a.partial, kDTypeOf<T>, blocks, 2 * n, c.out[1], c.out[2]);
+      return;
+    }
   if (a.gx != nullptr || together)
     with_row_config<S, 2>(rows, n, aligned, [&](auto config, dim3, dim3 block) {
       using Config = decltype(config);
       if constexpr (!Config::kMulti) block = dim3(kTeamThreads);
       const i64 teams = Config::kMulti ? 1 : kTeamThreads / Config::kGroup;
-      const i64 parts = Config::kMulti ? 1 : kTeamThreads / kWarp;
-      size_t shared = together ? size_t(parts * 2 * n) * sizeof(T) : 0;
+      size_t shared = together ? size_t(2 * n) * sizeof(T) : 0;
       // With what the kernel declares it may be more than it gets unasked.
       if (shared > kDefaultShared - 8192 && shared <= kDefaultShared) shared = kDefaultShared + 16;
       if (shared > kMostShared) return;
@@ -259,13 +331,14 @@ void run(const OpCall& c) {
       const i64 chunks = std::min((rows + teams - 1) / teams, most);
       a.chunk = (rows + chunks - 1) / chunks;
       const i64 blocks = (rows + a.chunk - 1) / a.chunk;
-      const auto kernel = index.simple ? held_gradient<S, Config, true> : held_gradient<S, Config, false>;
       if (!together) {
+        const auto kernel =
+            index.simple ? held_gradient<S, Config, true, false> : held_gradient<S, Config, false, false>;
         launch(kernel, dim3(unsigned(blocks)), block, 0, current_stream(), a);
       } else {
         const Workspace partial(size_t(blocks * 2 * n) * sizeof(T));
         a.partial = partial.as<T>();
-        launch(kernel, dim3(unsigned(blocks)), block, shared, current_stream(), a);
+        launch(held_gradient<S, Config, true, true>, dim3(unsigned(blocks)), block, shared, current_stream(), a);
         sum_chunks(a.partial, kDTypeOf<T>, blocks, 2 * n, c.out[1], c.out[2]);
         summed = true;
       }

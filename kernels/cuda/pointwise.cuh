@@ -18,6 +18,7 @@ struct Forward {
   static constexpr bool integers = ops::computes_integers<Op>, floats = ops::computes_floats<Op>;
   static constexpr bool gives_bool = ops::gives_bool<Op>;
   static constexpr int slots[] = {0, 1, 2};
+  static constexpr bool kMixes = inputs == 2;  // f32 with halves: common under Autocast, worth a kernel
   template <class T, size_t... I, size_t... P>
   WEFT_FN static auto apply(const T* x, const T* p, std::index_sequence<I...>, std::index_sequence<P...>) {
     return Op::forward(x[I]..., p[P]...);
@@ -38,7 +39,7 @@ struct Backward {
     return int(mask & 1) + int(mask >> 1 & 1) + int(mask >> 2 & 1) + int(mask >> 3 & 1);
   }
   static constexpr int inputs = 1 + count(needs), params = Op::params;
-  static constexpr bool integers = false, floats = true, gives_bool = false;
+  static constexpr bool integers = false, floats = true, gives_bool = false, kMixes = false;
   struct Slots {
     int at[5] = {};
     constexpr Slots() {
@@ -195,6 +196,103 @@ void launch_rows(const LoopNest& nest, const Scalar* params) {
   launch(row_kernel<F, S>, grid_for(a.packs), kThreads, 0, current_stream(), a);
 }
 
+// ---- rows of f32 and halves mixed (a residual in f32 plus a product in bf16): four elements a thread
+
+template <int N>
+struct MixedArguments {
+  LoopOperand operands[N + 1];
+  float numbers[N];
+  Divider sizes[kRowDims];
+  int dims;
+  u32 quads;
+  float params[kMaxParams];
+};
+
+template <class S>
+struct alignas(4 * sizeof(S)) Quad {
+  S v[4];
+};
+/// f(Type<S>{}) for f32 and halves.
+template <class F>
+WEFT_FN void with_f32_or_half(DType t, F&& f) {
+  if (t == DType::f32)
+    f(Type<float>{});
+  else if (t == DType::bf16)
+    f(Type<BFloat16>{});
+  else
+    f(Type<Half>{});
+}
+
+template <class F>
+__global__ void __launch_bounds__(kThreads) mixed_kernel(const __grid_constant__ MixedArguments<F::inputs> a) {
+  for (u32 q = blockIdx.x * blockDim.x + threadIdx.x; q < a.quads; q += gridDim.x * blockDim.x) {
+    i64 offsets[F::inputs];
+#pragma unroll
+    for (int i = 0; i < F::inputs; ++i) offsets[i] = 0;
+    u32 rest = q * 4;
+    for (int d = a.dims - 1; d >= 0; --d) {
+      const u32 quotient = a.sizes[d].quotient(rest), index = rest - quotient * a.sizes[d].divisor;
+#pragma unroll
+      for (int i = 0; i < F::inputs; ++i) offsets[i] += index * a.operands[i + 1].strides[d];
+      rest = quotient;
+    }
+    float x[4][F::inputs];
+#pragma unroll
+    for (int i = 0; i < F::inputs; ++i) {
+      const LoopOperand& o = a.operands[i + 1];
+      if (o.data == nullptr) {
+#pragma unroll
+        for (int k = 0; k < 4; ++k) x[k][i] = a.numbers[i];
+        continue;
+      }
+      with_f32_or_half(o.dtype, [&](auto s) {
+        using S = typename decltype(s)::type;
+        const S* from = static_cast<const S*>(o.data) + offsets[i];
+        if (o.strides[a.dims - 1] == 1) {
+          const auto quad = *reinterpret_cast<const Quad<S>*>(from);
+#pragma unroll
+          for (int k = 0; k < 4; ++k) x[k][i] = load<S>(quad.v[k]);
+        } else {
+          const float one = load<S>(*from);
+#pragma unroll
+          for (int k = 0; k < 4; ++k) x[k][i] = one;
+        }
+      });
+    }
+    float y[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) y[k] = F::apply(x[k], a.params);
+    with_f32_or_half(a.operands[0].dtype, [&](auto s) {
+      using S = typename decltype(s)::type;
+      static_cast<Quad<S>*>(a.operands[0].data)[q] = store_all<S, Quad<S>>(y);
+    });
+  }
+}
+
+template <class F>
+bool launch_mixed(const LoopNest& nest, const Scalar* params) {
+  if (nest.dims > kRowDims || !nest.dense(0) || nest.sizes[nest.dims - 1] % 4 != 0) return false;
+  const int last = nest.dims - 1;
+  for (int k = 0; k < nest.count; ++k) {
+    const LoopOperand& o = nest.operands[k];
+    if (nest.number(k)) continue;
+    if (o.dtype != DType::f32 && o.dtype != DType::bf16 && o.dtype != DType::f16) return false;
+    if (o.strides[last] == 0) continue;
+    if (o.strides[last] != 1 || reinterpret_cast<uintptr_t>(o.data) % (4 * itemsize(o.dtype)) != 0) return false;
+    for (int d = 0; d < last; ++d)
+      if (o.strides[d] % 4 != 0) return false;
+  }
+  MixedArguments<F::inputs> a{};
+  a.dims = nest.dims;
+  a.quads = u32(nest.numel / 4);
+  for (int i = 0; i <= F::inputs; ++i) a.operands[i] = nest.operands[i];
+  for (int i = 0; i < F::inputs; ++i) a.numbers[i] = float(nest.operands[i + 1].number);
+  for (int d = 0; d < nest.dims; ++d) a.sizes[d] = Divider(u32(nest.sizes[d]));
+  for (int p = 0; p < F::params; ++p) a.params[p] = params[p].to<float>();
+  launch(mixed_kernel<F>, grid_for(a.quads), kThreads, 0, current_stream(), a);
+  return true;
+}
+
 // ---- anything else
 
 template <class T, int N>
@@ -266,6 +364,8 @@ void pointwise(DType compute, bool truth, const Tensor& out, const Tensor* in, i
           if (in_rows<F, float>(nest)) return launch_rows<F, float>(nest, params);
           if (in_rows<F, BFloat16>(nest)) return launch_rows<F, BFloat16>(nest, params);
           if (in_rows<F, Half>(nest)) return launch_rows<F, Half>(nest, params);
+          if constexpr (F::kMixes)
+            if (!truth && launch_mixed<F>(nest, params)) return;
         }
       }
       if (compute == DType::f32) return launch_strided<F, float>(nest, truth, params);

@@ -25,8 +25,18 @@ __device__ __forceinline__ Acc warp_tree(Acc acc) {
 // One uncut block of n elements by one warp; every thread gets the result.
 template <class Combine, class Acc, class Load>
 __device__ __forceinline__ Acc warp_block(i64 n, Load load) {
+  constexpr int kTogether = 8;  // loads on their way
   Acc acc = Combine::identity();
-  for (i64 i = threadIdx.x % 32; i < n; i += 32) acc = Combine::combine(acc, load(i));
+  const int count = int(n);
+  int i = threadIdx.x % 32;
+  for (; i + 32 * (kTogether - 1) < count; i += 32 * kTogether) {
+    Acc values[kTogether];
+#pragma unroll
+    for (int k = 0; k < kTogether; ++k) values[k] = load(i + 32 * k);
+#pragma unroll
+    for (int k = 0; k < kTogether; ++k) acc = Combine::combine(acc, values[k]);
+  }
+  for (; i < count; i += 32) acc = Combine::combine(acc, load(i));
   return warp_tree<Combine>(acc);
 }
 

@@ -7,7 +7,7 @@
 namespace weft::gpu {
 
 inline constexpr int kReduceThreads = 256;
-inline constexpr int kLongRowThreads = 1024;
+inline constexpr int kLongRowThreads = 512;
 
 template <class Acc>
 struct ReduceArguments {
@@ -47,8 +47,14 @@ __device__ __forceinline__ Elements<Raw<R, S>, V> fetch(const ReduceArguments<ty
     return *reinterpret_cast<const Elements<S, V>*>(static_cast<const S*>(a.in) + offset);
 }
 
-template <class R, class S>
-inline constexpr int kLoads = std::is_same_v<S, AnyElement> || R::kHeavy ? 2 : 8;
+/// Elements of a row that a thread reads at once: 16 bytes, but few halves, or their conversions follow each other.
+template <class S>
+inline constexpr int kRowElements = is_half_type<S> ? 2 : int(16 / sizeof(S));
+/// Loads on their way for each thread.
+template <class R, class S, int V>
+inline constexpr int kLoads = std::is_same_v<S, AnyElement> || R::kHeavy ? 2
+                              : is_half_type<S>&& V < 8                  ? 16
+                                                                         : 8;
 
 template <class R, int V, class E>
 __device__ __forceinline__ void combine_elements(typename R::Acc* acc, const Elements<E, V>& e, i64 index,
@@ -80,7 +86,6 @@ __device__ __forceinline__ typename R::Acc reduce_piece(const ReduceArguments<ty
                                                         int count, int t, int group) {
   using Acc = typename R::Acc;
   using Number = NumberOf<Acc>;
-  constexpr int kUnroll = kLoads<R, S>;
   Acc acc[V];
 #pragma unroll
   for (int v = 0; v < V; ++v) acc[v] = R::Combine::identity();
@@ -89,16 +94,19 @@ __device__ __forceinline__ typename R::Acc reduce_piece(const ReduceArguments<ty
     Number centre = Number(0);
     if constexpr (R::kCentred) centre = a.ends.centre[row];
     int i = t * V;
-    for (; i + 32 * (kUnroll - 1) < count; i += 32 * kUnroll) {
-      Elements<Raw<R, S>, V> e[kUnroll];
+    const auto rounds = [&](auto unroll) {
+      constexpr int kUnroll = decltype(unroll)::value;
+      for (; i + 32 * (kUnroll - 1) < count; i += 32 * kUnroll) {
+        Elements<Raw<R, S>, V> e[kUnroll];
 #pragma unroll
-      for (int k = 0; k < kUnroll; ++k) e[k] = fetch<R, S, V>(a, place + a.reduced.offset(first + i + 32 * k));
+        for (int k = 0; k < kUnroll; ++k) e[k] = fetch<R, S, V>(a, place + a.reduced.offset(first + i + 32 * k));
 #pragma unroll
-      for (int k = 0; k < kUnroll; ++k) combine_elements<R, V>(acc, e[k], first + i + 32 * k, centre, a.exponent);
-    }
-    for (; i < count; i += 32)
-      combine_elements<R, V>(acc, fetch<R, S, V>(a, place + a.reduced.offset(first + i)), first + i, centre,
-                             a.exponent);
+        for (int k = 0; k < kUnroll; ++k) combine_elements<R, V>(acc, e[k], first + i + 32 * k, centre, a.exponent);
+      }
+    };
+    rounds(std::integral_constant<int, kLoads<R, S, V>>());
+    if constexpr (kLoads < R, S, V >> 8) rounds(std::integral_constant<int, 4>());
+    rounds(std::integral_constant<int, 1>());
   }
   return group_tree<R, V>(acc, group);
 }
@@ -109,7 +117,8 @@ __device__ __forceinline__ int piece_size(i64 n, i64 length, i64 first) {
 
 // A group for each piece of a row.
 template <class R, class S, int V>
-__global__ void __launch_bounds__(kReduceThreads) reduce_pieces(ReduceArguments<typename R::Acc> a) {
+__global__ void __launch_bounds__(kReduceThreads)
+    reduce_pieces(const __grid_constant__ ReduceArguments<typename R::Acc> a) {
   const int group = 1 << a.group_log, t = threadIdx.x & (group - 1);
   const i64 here = blockDim.x >> a.group_log, units = a.results * a.blocks;
   for (i64 start = blockIdx.x * here; start < units; start += gridDim.x * here) {
@@ -127,7 +136,8 @@ __global__ void __launch_bounds__(kReduceThreads) reduce_pieces(ReduceArguments<
 
 // Rows of at most 32 elements: each group takes several, so that enough is read at once.
 template <class R, class S, int V>
-__global__ void __launch_bounds__(kReduceThreads) reduce_short_rows(ReduceArguments<typename R::Acc> a) {
+__global__ void __launch_bounds__(kReduceThreads)
+    reduce_short_rows(const __grid_constant__ ReduceArguments<typename R::Acc> a) {
   using Acc = typename R::Acc;
   using Number = NumberOf<Acc>;
   constexpr int kRows = 4;
@@ -167,7 +177,8 @@ __device__ __forceinline__ typename R::Acc combine_shared(typename R::Acc total,
 
 // Whole rows of several blocks: a.rows of them at a time by a thread block, or one in rounds.
 template <class R, class S, int V>
-__global__ void __launch_bounds__(kReduceThreads) reduce_rows(ReduceArguments<typename R::Acc> a) {
+__global__ void __launch_bounds__(kReduceThreads)
+    reduce_rows(const __grid_constant__ ReduceArguments<typename R::Acc> a) {
   using Acc = typename R::Acc;
   constexpr int kMost = kReduceThreads * V / 32, kSlots = kMost < 32 ? 32 : kMost;
   WEFT_SHARED(Acc[kSlots], values);
@@ -198,42 +209,65 @@ __global__ void __launch_bounds__(kReduceThreads) reduce_rows(ReduceArguments<ty
   }
 }
 
-// One long row of block results that lie side by side: all threads load, a warp adds.
+// One long row of block results that lie side by side: a warp adds a tile while the others fetch the next but one.
 template <class R>
-__global__ void __launch_bounds__(kLongRowThreads) reduce_long_row(ReduceArguments<typename R::Acc> a) {
+__global__ void __launch_bounds__(kLongRowThreads)
+    reduce_long_row(const __grid_constant__ ReduceArguments<typename R::Acc> a) {
   using Acc = typename R::Acc;
-  constexpr int kEach = int(32 / sizeof(Acc)), kTile = kEach * kLongRowThreads;
-  WEFT_SHARED(Acc[kTile], tile);
+  // A tile is 120 (or 60, 15) elements for each lane, whole batches of them.
+  constexpr int kOthers = kLongRowThreads - 32;
+  constexpr int kEach = sizeof(Acc) <= 4 ? 8 : sizeof(Acc) <= 8 ? 4 : 1, kBatch = sizeof(Acc) <= 8 ? 30 : 5;
+  constexpr int kTile = kEach * kOthers;
+  static_assert(kTile % (32 * kBatch) == 0);
+  WEFT_SHARED(Acc[2 * kTile], tiles);
   const Acc* in = static_cast<const Acc*>(a.in) + a.kept.offset(blockIdx.x);
+  const int other = int(threadIdx.x) - 32;
   Acc total = R::Combine::identity(), next[kEach];
   auto get = [&](i64 first) {
 #pragma unroll
     for (int k = 0; k < kEach; ++k) {
-      const i64 i = first + k * kLongRowThreads + threadIdx.x;
+      const i64 i = first + k * kOthers + other;
       if (i < a.n) next[k] = in[i];
     }
   };
-  get(0);
-  for (i64 first = 0; first < a.n; first += kTile) {
-    const int count = int(a.n - first < kTile ? a.n - first : kTile);
-    __syncthreads();
+  auto put_tile = [&](i64 first) {
+    Acc* tile = tiles + first / kTile % 2 * kTile;
 #pragma unroll
     for (int k = 0; k < kEach; ++k)
-      if (k * kLongRowThreads + int(threadIdx.x) < count) tile[k * kLongRowThreads + threadIdx.x] = next[k];
+      if (first + k * kOthers + other < a.n) tile[k * kOthers + other] = next[k];
+  };
+  if (other >= 0) {
+    get(0);
+    put_tile(0);
+    get(kTile);
+  }
+  for (i64 first = 0; first < a.n; first += kTile) {
     __syncthreads();
-    get(first + kTile);
-    if (threadIdx.x >= 32) continue;
+    if (other >= 0) {
+      put_tile(first + kTile);
+      get(first + 2 * kTile);
+      continue;
+    }
+    const int count = int(a.n - first < kTile ? a.n - first : kTile);
+    const Acc* tile = tiles + first / kTile % 2 * kTile;
     int j = threadIdx.x;
-    for (; j + 32 * 15 < count; j += 32 * 16) {
-      Acc v[16];
+    Acc v[kBatch];
+    if (j + 32 * (kBatch - 1) < count) {
 #pragma unroll
-      for (int k = 0; k < 16; ++k) v[k] = tile[j + 32 * k];
+      for (int k = 0; k < kBatch; ++k) v[k] = tile[j + 32 * k];
+      for (j += 32 * kBatch; j + 32 * (kBatch - 1) < count; j += 32 * kBatch) {
+        Acc w[kBatch];
 #pragma unroll
-      for (int k = 0; k < 16; ++k) total = R::Combine::combine(total, v[k]);
+        for (int k = 0; k < kBatch; ++k) w[k] = tile[j + 32 * k];
+#pragma unroll
+        for (int k = 0; k < kBatch; ++k) total = R::Combine::combine(total, v[k]), v[k] = w[k];
+      }
+#pragma unroll
+      for (int k = 0; k < kBatch; ++k) total = R::Combine::combine(total, v[k]);
     }
     for (; j < count; j += 32) total = R::Combine::combine(total, tile[j]);
   }
-  if (threadIdx.x >= 32) return;
+  if (other >= 0) return;
   const Acc value = group_tree<R, 1>(&total, 32);
   if (threadIdx.x == 0) put<1>(a.ends, blockIdx.x, &value);
 }
@@ -246,11 +280,12 @@ inline constexpr int kMostLanes = sizeof(Acc) * V > 64   ? 1
 
 // Neighbouring columns: V of a thread, L lanes of each. A unit is a tile of columns and a block of their elements.
 template <class R, class S, int V, int L>
-__global__ void __launch_bounds__(kReduceThreads) reduce_columns(ReduceArguments<typename R::Acc> a) {
+__global__ void __launch_bounds__(kReduceThreads)
+    reduce_columns(const __grid_constant__ ReduceArguments<typename R::Acc> a) {
   using Acc = typename R::Acc;
   using Number = NumberOf<Acc>;
   using Row = Elements<Acc, V>;
-  constexpr int kSteps = kLoads<R, S> / L < 1 ? 1 : kLoads<R, S> / L;
+  constexpr int kSteps = kLoads<R, S, V> / L < 1 ? 1 : kLoads<R, S, V> / L;
   WEFT_SHARED(Row[kReduceThreads], rows);
   const int across = 1 << a.across_log, lanes = 1 << a.lanes_log, deep = 1 << a.deep_log;
   const int x = threadIdx.x & (across - 1), y = (threadIdx.x >> a.across_log) & (lanes - 1);

@@ -203,11 +203,12 @@ void reduce_from(const Reduction<typename R::Acc>& r) {
   const cpu::ReducePlan& p = r.plan;
   const bool columns = p.n > 0 && p.by_columns();
   if constexpr (!std::is_same_v<S, AnyElement>) {
-    constexpr int kFull = 16 / sizeof(S), kMost = 128 / sizeof(typename R::Acc), V = kFull < kMost ? kFull : kMost;
-    if (V > 1 && p.n > 0 && in_packs(p, V, columns)) {
-      if (columns) return reduce_by_columns<R, S, V>(r);
-      return reduce_by_rows<R, S, V>(r);
-    }
+    constexpr int kMost = 128 / sizeof(typename R::Acc), kFull = int(16 / sizeof(S));
+    constexpr int kRow = std::min(kRowElements<S>, kMost), kAcross = std::min(kFull, kMost);
+    if constexpr (kAcross > 1)
+      if (columns && p.n > 0 && in_packs(p, kAcross, true)) return reduce_by_columns<R, S, kAcross>(r);
+    if constexpr (kRow > 1)
+      if (!columns && p.n > 0 && in_packs(p, kRow, false)) return reduce_by_rows<R, S, kRow>(r);
   }
   if (columns) return reduce_by_columns<R, S, 1>(r);
   reduce_by_rows<R, S, 1>(r);

@@ -49,37 +49,39 @@ struct Largest {
   WEFT_FN static T combine(T a, T b) { return larger(a, b); }
 };
 
-/// math::exp(x), meant for x <= 0: where the result is normal, one scaling is enough.
+/// math::exp(x) for x <= 40 and NaN, without a branch: 2^(k + 64), then 2^-64, rounds where the result is a denormal.
 WEFT_FN float weight_of(float x) {
-  if (x >= -87.0f && x <= 87.0f) {
-    float t;
-    const float p = math::exp_reduced(x, t);
-    return (1.0f + p) * math::power_of_two(t);
-  }
-  return math::exp(x);
+  x = x < -104.0f ? -104.0f : x;
+  float t;
+  const float p = math::exp_reduced(x, t);
+  return (1.0f + p) * math::power_of_two(t + 64.0f) * 0x1p-64f;
 }
 WEFT_FN double weight_of(double x) { return math::exp(x); }
 
-/// x / divisor, rounded correctly, for many x.
+/// Many x / divisor, 0 <= x <= 1 <= divisor <= 2^30 or NaN, without a branch.
 template <class T>
 struct Quotient {
   T divisor;
   WEFT_FN explicit Quotient(T d) : divisor(d) {}
   WEFT_FN T operator()(T x) const { return x / divisor; }
+  WEFT_FN bool exact() const { return true; }
 };
+/// Rounded correctly, unless the result is a denormal: then exact() is false at the end, and the caller divides.
 template <>
 struct Quotient<float> {
   float divisor, inverse;
-  bool plain;
-  WEFT_FN explicit Quotient(float d) : divisor(d), inverse(1.0f / d), plain(d >= 0x1p-30f && d <= 0x1p30f) {}
-  WEFT_FN float operator()(float x) const {
-    if (plain && x >= 0x1p-60f && x <= 0x1p60f) {
-      float q = x * inverse;
-      q = math::fma(math::fma(-q, divisor, x), inverse, q);
-      return math::fma(math::fma(-q, divisor, x), inverse, q);
-    }
-    return x / divisor;
+  u32 least = 0xffffffffu;  // of the bits of all 2^96 x / divisor, 0 left out
+  WEFT_FN explicit Quotient(float d) : divisor(d), inverse(1.0f / d) {}
+  WEFT_FN float operator()(float x) {
+    x = x * 0x1p96f;  // so that the remainders below are exact
+    float q = x * inverse;
+    q = math::fma(math::fma(-q, divisor, x), inverse, q);
+    q = math::fma(math::fma(-q, divisor, x), inverse, q);
+    const u32 b = math::bits(q) - 1u;
+    least = b < least ? b : least;
+    return q * 0x1p-96f;
   }
+  WEFT_FN bool exact() const { return least >= math::bits(0x1p-30f) - 1u; }
 };
 
 // ---- rows in registers

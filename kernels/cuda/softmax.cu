@@ -26,7 +26,7 @@ struct Softmax {
     return sum;
   }
   template <class T>
-  WEFT_FN static T value(T, T, T term, T, const Quotient<T>& by, T) {
+  WEFT_FN static T value(T, T, T term, T, Quotient<T>& by, T) {
     return by(term);
   }
 };
@@ -41,7 +41,7 @@ struct LogSoftmax {
     return math::log(sum);
   }
   template <class T>
-  WEFT_FN static T value(T a, T, T, T m, const Quotient<T>&, T log_sum) {
+  WEFT_FN static T value(T a, T, T, T m, Quotient<T>&, T log_sum) {
     return a - m - log_sum;
   }
 };
@@ -56,7 +56,7 @@ struct SoftmaxGradient {
     return sum;
   }
   template <class T>
-  WEFT_FN static T value(T g, T y, T, T, const Quotient<T>&, T sum) {
+  WEFT_FN static T value(T g, T y, T, T, Quotient<T>&, T sum) {
     return y * (g - sum);
   }
 };
@@ -71,7 +71,7 @@ struct LogSoftmaxGradient {
     return sum;
   }
   template <class T>
-  WEFT_FN static T value(T g, T y, T, T, const Quotient<T>&, T sum) {
+  WEFT_FN static T value(T g, T y, T, T, Quotient<T>&, T sum) {
     return g - math::exp(y) * sum;
   }
 };
@@ -94,22 +94,26 @@ __global__ void __launch_bounds__(kHeldThreads) held_rows(RowArguments a) {
   T lanes[Config::kWide];
 #pragma unroll
   for (int k = 0; k < Config::kWide; ++k) lanes[k] = T(0);
-  at.each([&](int s, int) {
+    // No condition on the place: beyond the row terms are 0, and the compiler would wait for each load beside its use.
+#pragma unroll
+  for (int s = 0; s < Config::kSteps; ++s)
 #pragma unroll
     for (int k = 0; k < Config::kWide; ++k) {
       const T term = Op::term(x.at(s, k), second(s, k), m);
       if constexpr (Op::kHoldsTerm) terms[s][k] = term;
       lanes[k] = lanes[k] + term;
     }
-  });
   const T sum = Op::finish(row_total<Config, reduction::Sum<T>>(lanes, shared + kHeldBlocks, blocks));
-  const Quotient<T> by(sum);
-  write_row(at, static_cast<S*>(a.out) + at.row * a.n, [&](int s, int k, int) {
+  Quotient<T> by(sum);
+  S* out = static_cast<S*>(a.out) + at.row * a.n;
+  write_row(at, out, [&](int s, int k, int) {
     if constexpr (Op::kHoldsTerm)
       return Op::value(T(0), T(0), terms[s][k], m, by, sum);
     else
       return Op::value(x.at(s, k), second(s, k), T(0), m, by, sum);
   });
+  if constexpr (Op::kHoldsTerm)
+    if (!by.exact()) write_row(at, out, [&](int s, int k, int) { return terms[s][k] / sum; });
 }
 
 template <class Op, class S>
@@ -123,10 +127,13 @@ __global__ void __launch_bounds__(kLongThreads) long_rows(RowArguments a) {
   if constexpr (Op::kLargest) m = block_unordered<Largest<T>, T>(a.n, shared, [&](i64 i) { return load(x[i]); });
   auto term = [&](i64 i) { return Op::term(load(x[i]), second(i), m); };
   const T sum = Op::finish(block_row<reduction::Sum<T>, T>(a.n, shared, term));
-  const Quotient<T> by(sum);
+  Quotient<T> by(sum);
   S* out = static_cast<S*>(a.out) + at;
   for (i64 i = threadIdx.x; i < a.n; i += kLongThreads)
     out[i] = store<S>(Op::value(load(x[i]), second(i), Op::kHoldsTerm ? term(i) : T(0), m, by, sum));
+  if constexpr (Op::kHoldsTerm)
+    if (!by.exact())
+      for (i64 i = threadIdx.x; i < a.n; i += kLongThreads) out[i] = store<S>(term(i) / sum);
 }
 
 template <class Op, class S>
@@ -142,10 +149,13 @@ __global__ void __launch_bounds__(kColumnThreads) columns(RowArguments a) {
   auto term = [&](i64 i) { return Op::term(first(i), second(i), m); };
   const T sum = Op::finish(column_total<reduction::Sum<T>, T>(at, a.n, shared, term));
   if (!at.inside) return;
-  const Quotient<T> by(sum);
+  Quotient<T> by(sum);
   S* out = static_cast<S*>(a.out) + at.base;
   for (i64 i = at.lane; i < a.n; i += 32)
     out[i * a.inner] = store<S>(Op::value(first(i), second(i), Op::kHoldsTerm ? term(i) : T(0), m, by, sum));
+  if constexpr (Op::kHoldsTerm)
+    if (!by.exact())
+      for (i64 i = at.lane; i < a.n; i += 32) out[i * a.inner] = store<S>(term(i) / sum);
 }
 
 template <class Op>

@@ -105,6 +105,12 @@ TEST_CASE("softmax of long rows, columns, strange values and other dtypes") {
     const Tensor a = softmax(x, 1), b = softmax(x.to("cuda"), 1).to("cpu");
     CHECK(a.isnan().eq(b.isnan()).all().item<bool>());
     CHECK(same_bits(nan_to_num(a), nan_to_num(b)));
+    // Results that are denormals: rounded once.
+    for (int64_t n : {1000, 40000}) {
+      const Tensor deep = cat({linspace(-104, -85, n), zeros({24})}).unsqueeze(0);
+      CHECK(same_bits(softmax(deep, 1), softmax(deep.to("cuda"), 1)));
+      CHECK(same_bits(softmax(deep.t(), 0), softmax(deep.t().contiguous().to("cuda"), 0)));
+    }
     for (DType from : kFloats)
       for (DType to : kFloats) {
         const Tensor y = numbers({5, 20}, from);
