@@ -300,6 +300,62 @@ TEST_CASE("checkpoint_sequential keeps less than 0.3 of the activations of 64 la
   CHECK_THROWS_WITH(checkpoint_sequential(functions, 65, x), Catch::Contains("65 segments of 64 functions"));
 }
 
+namespace {
+struct Attention : nn::Module {
+  nn::LayerNorm norm1, norm2;
+  nn::Linear qkv, out, up, down;
+  explicit Attention(int64_t n)
+      : norm1(*this, "norm1", {n}),
+        norm2(*this, "norm2", {n}),
+        qkv(*this, "qkv", n, 3 * n),
+        out(*this, "out", n, n),
+        up(*this, "up", n, 4 * n),
+        down(*this, "down", 4 * n, n) {}
+  Tensor operator()(const Tensor& x) {
+    const auto parts =
+        qkv(norm1(x)).view({x.size(0), x.size(1), 3, 2, x.size(2) / 2}).permute({2, 0, 3, 1, 4}).unbind(0);
+    const Tensor y = scaled_dot_product_attention(parts[0], parts[1], parts[2], {.dropout_p = 0.1, .is_causal = true});
+    const Tensor h = x + out(y.transpose(1, 2).reshape(x.sizes()));
+    return h + dropout(down(gelu(up(norm2(h)))), 0.1);
+  }
+};
+}  // namespace
+
+TEST_CASE("a GPT with a region per block: the plain gradients, in less than 0.3 of the memory") {
+  manual_seed(8);
+  std::vector<Attention> blocks;
+  for (int i = 0; i < 12; ++i) blocks.emplace_back(32);
+  std::vector<Tensor> parameters;
+  for (auto& b : blocks)
+    for (Tensor p : b.parameters()) {
+      p.set_grad(zeros_like(p.detach()));
+      parameters.push_back(p);
+    }
+  const Tensor x = randn({4, 64, 32});
+  const auto run = [&](bool on, bool lower) {
+    for (const Tensor& p : parameters) p.grad().zero_();
+    manual_seed(9);
+    const int64_t before = memory_stats().allocated;
+    reset_peak_memory_stats();
+    {
+      const Autocast guard("cpu", DType::bf16, {.enabled = lower});
+      Tensor h = x;
+      for (auto& b : blocks) h = on ? checkpoint(b, h) : b(h);
+      h.to(DType::f32).square().mean().backward();
+    }
+    std::vector<Tensor> out;
+    for (const Tensor& p : parameters) out.push_back(p.grad().clone());
+    return std::pair(out, static_cast<double>(memory_stats().peak_allocated - before));
+  };
+  for (const bool lower : {false, true}) {
+    const auto [want, plain] = run(false, lower);
+    const auto [got, less] = run(true, lower);
+    check_same(got, want);
+    CAPTURE(plain, less, lower);
+    CHECK(less < 0.3 * plain);
+  }
+}
+
 TEST_CASE("checkpoint inside of a compiled function gives the same bits and starts nothing over") {
   manual_seed(5);
   Block a(6), b(6);
