@@ -34,13 +34,15 @@ void check(const GradScalerOptions& o) {
   WEFT_CHECK(o.growth_interval >= 1, "GradScaler: growth_interval must be at least 1, got {}", o.growth_interval);
 }
 
-bool any(const std::vector<Tensor>& flags) {
-  bool out = false;
-  for (const Tensor& f : flags) out = f.item<float>() != 0 || out;
-  return out;
-}
-
 }  // namespace
+
+bool GradScaler::State::found_any() {
+  if (!found) {
+    found = false;
+    for (const Tensor& f : flags) found = f.item<float>() != 0 || *found;
+  }
+  return *found;
+}
 
 GradScaler::GradScaler(const GradScalerOptions& o)
     : options_(o), scale_(static_cast<float>(o.init_scale)), applied_(scale_) {
@@ -85,7 +87,7 @@ bool GradScaler::unscale_(Optimizer& optimizer) {
       gradients.push_back(gradient.detach());
     }
   // Rounded as PyTorch does: a reciprocal in f64, to f32.
-  state.found = unscale(gradients, static_cast<float>(1.0 / static_cast<double>(applied_)));
+  state.flags = unscale(gradients, static_cast<float>(1.0 / static_cast<double>(applied_)));
   state.unscaled = true;
   return true;
 }
@@ -99,7 +101,7 @@ StepResult GradScaler::step(Optimizer& optimizer) {
   WEFT_CHECK(!state.stepped, "GradScaler: step() twice for one optimizer; call update() in between");
   unscale_(optimizer);
   state.stepped = true;
-  if (any(state.found)) return {.skipped = true};
+  if (state.found_any()) return {.skipped = true};
   optimizer.step();
   return {.stepped = true};
 }
@@ -113,7 +115,7 @@ void GradScaler::update(std::optional<double> new_scale) {
   } else {
     WEFT_CHECK(!states_.empty(), "GradScaler: update() without a step() since the last one");
     bool found = false;
-    for (const auto& [optimizer, state] : states_) found = any(state.found) || found;
+    for (auto& [optimizer, state] : states_) found = state.found_any() || found;
     if (found) {
       scale_ = static_cast<float>(static_cast<double>(scale_) * options_.backoff_factor);
       growth_tracker_ = 0;

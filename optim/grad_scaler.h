@@ -67,8 +67,10 @@ class GradScaler {
 
  private:
   struct State {
-    std::vector<Tensor> found;  ///< flags of the devices
+    std::vector<Tensor> flags;  ///< of the devices; read once
+    std::optional<bool> found;  ///< what they said
     bool unscaled = false, stepped = false;
+    bool found_any();
   };
   GradScalerOptions options_;
   float scale_, applied_;  ///< now; of the last scale()

@@ -25,6 +25,9 @@ TEST_CASE("lower precision: the inputs are cast down, whatever they are") {
       CHECK(bmm(t({1, 2, 3}), t({1, 3, 2})).dtype() == lower);
       CHECK(addmm(t({2, 2}), t({2, 3}), t({3, 2})).dtype() == lower);
       CHECK(baddbmm(t({1, 2, 2}), t({1, 2, 3}), t({1, 3, 2})).dtype() == lower);
+      CHECK(addbmm(t({2, 2}), t({1, 2, 3}), t({1, 3, 2})).dtype() == lower);
+      CHECK(matmul(t({2, 3}), t({3})).dtype() == lower);
+      CHECK(prelu(t({2, 3}), t({1})).dtype() == lower);
       CHECK(linear(t({2, 3}), t({4, 3}), t({4})).dtype() == lower);
       CHECK(conv1d(t({1, 2, 5}), t({3, 2, 3})).dtype() == lower);
       CHECK(conv2d(t({1, 2, 5, 5}), t({3, 2, 3, 3})).dtype() == lower);
@@ -47,6 +50,23 @@ TEST_CASE("f32: losses and what needs the range are computed in f32") {
     CHECK(cross_entropy(t({2, 3}), randint(0, 3, {2})).dtype() == DType::f32);
     CHECK(nll_loss(t({2, 3}), randint(0, 3, {2})).dtype() == DType::f32);
     CHECK(kl_div(t({4}), t({4})).dtype() == DType::f32);
+    CHECK(binary_cross_entropy(t({4}), t({4})).dtype() == DType::f32);
+    CHECK(soft_margin_loss(t({4}), t({4})).dtype() == DType::f32);
+    CHECK(hinge_embedding_loss(t({4}), t({4})).dtype() == DType::f32);
+    CHECK(margin_ranking_loss(t({4}), t({4}), t({4})).dtype() == DType::f32);
+    CHECK(cosine_embedding_loss(t({4, 3}), t({4, 3}), ones({4})).dtype() == DType::f32);
+    CHECK(triplet_margin_loss(t({4, 3}), t({4, 3}), t({4, 3})).dtype() == DType::f32);
+    CHECK(multi_margin_loss(t({2, 3}), randint(0, 3, {2})).dtype() == DType::f32);
+    CHECK(multilabel_margin_loss(t({2, 3}), zeros({2, 3}, {.dtype = DType::i64})).dtype() == DType::f32);
+    CHECK(poisson_nll_loss(t({4}), t({4})).dtype() == DType::f32);
+    CHECK(prod(t({4})).dtype() == DType::f32);
+    CHECK(t({4, 2}).prod({.dim = 0}).dtype() == DType::f32);
+    CHECK(cdist(t({4, 2}), t({3, 2})).dtype() == DType::f32);
+    CHECK(avg_pool3d(t({1, 1, 4, 4, 4}), {2, 2, 2}).dtype() == DType::f32);
+    CHECK(adaptive_avg_pool3d(t({1, 1, 4, 4, 4}), {2, 2, 2}).dtype() == DType::f32);
+    CHECK(avg_pool2d(t({1, 1, 4, 4}), {2, 2}).dtype() == lower);
+    CHECK(multilabel_soft_margin_loss(t({2, 3}), t({2, 3})).dtype() == lower);
+    CHECK(gaussian_nll_loss(t({4}), t({4}), t({4})).dtype() == lower);
   }
 }
 
@@ -58,6 +78,8 @@ TEST_CASE("promote: to f32 where any input is f32, else in the lower precision; 
   CHECK(cat({narrow, narrow}).dtype() == DType::bf16);
   CHECK(stack({narrow, wide}).dtype() == DType::f32);
   CHECK(stack({narrow, narrow}).dtype() == DType::bf16);
+  CHECK(index_copy(wide, 0, zeros({1}, {.dtype = DType::i64}), narrow.slice(0, 0, 1)).dtype() == DType::f32);
+  CHECK(index_copy(narrow, 0, zeros({1}, {.dtype = DType::i64}), narrow.slice(0, 0, 1)).dtype() == DType::bf16);
   CHECK((narrow + narrow).dtype() == DType::bf16);
   CHECK(gelu(narrow).dtype() == DType::bf16);
   CHECK(gelu(wide).dtype() == DType::f32);

@@ -99,6 +99,30 @@ TEST_CASE("several optimizers: each steps for itself, the scale follows all of t
   CHECK(q.detach().equal(full({3}, 0.8)));
 }
 
+TEST_CASE("a whole step with a scaler compiles: the bits of the eager one, cut where the host reads the flag") {
+  const auto train = [](bool compiled) {
+    Tensor p = parameter(2);
+    optim::AdamW o({p}, {.lr = 0.1});
+    optim::GradScaler scaler({.init_scale = 4, .growth_interval = 2});
+    const auto step = [&](const Tensor& x) {
+      o.zero_grad();
+      scaler.scale((p * x).exp().sum()).backward();
+      const bool skipped = scaler.step(o).skipped;
+      scaler.update();
+      return skipped;
+    };
+    auto fast = compile(step, {.on_fallback = OnFallback::silent});
+    int skipped = 0;
+    for (int i = 0; i < 6; ++i) {
+      const Tensor x = full({3}, i == 2 ? kInf : 0.1 * i);
+      skipped += compiled ? fast(x) : step(x);
+    }
+    CHECK(skipped == 1);
+    return p.detach();
+  };
+  CHECK(train(true).equal(train(false)));
+}
+
 TEST_CASE("state_dict carries the scaler on; a disabled one does nothing; bf16 is said to need none") {
   Tensor p = parameter(1);
   optim::SGD o({p}, {.lr = 0.1});
