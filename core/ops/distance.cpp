@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/autocast.h"
 #include "core/error.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/statistics.h"
@@ -33,6 +34,9 @@ Tensor linalg::matrix_norm(const Tensor& given, MatrixOrd ord, const MatrixNormO
 Tensor dist(const Tensor& a, const Tensor& b, double p) { return norm(a.sub(b), p); }
 
 Tensor cdist(const Tensor& x1, const Tensor& x2, double p) {
+  static const OpRecord made_of_others{.name = "cdist", .cast = Cast::f32};
+  if (detail::casts(made_of_others)) [[unlikely]]
+    return detail::cast_call(made_of_others, cdist, x1, x2, p);
   WEFT_CHECK(x1.defined() && x2.defined() && x1.dim() >= 2 && x2.dim() >= 2,
              "cdist: needs [..., P, M] and [..., R, M], got {} and {}", x1, x2);
   WEFT_CHECK(x1.sizes().back() == x2.sizes().back(), "cdist: rows of {} and {} differ in length", x1, x2);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/autocast.h"
 #include "core/error.h"
 #include "core/ops/pointwise_api.h"
 #include "core/thread_state.h"
@@ -270,6 +271,9 @@ Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor
   return x.index_add(dim, index, src, alpha);
 }
 Tensor index_copy(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src) {
+  static const OpRecord made_of_others{.name = "index_copy", .cast = Cast::promote};
+  if (detail::casts(made_of_others)) [[unlikely]]
+    return detail::cast_call(made_of_others, index_copy, x, dim, index, src);
   Tensor out = x.clone();
   return put(out, dim, index, src, false, 1, "index_copy");
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/autocast.h"
 #include "core/error.h"
 #include "core/ops/loss_api.h"
 #include "core/ops/norm.h"
@@ -15,6 +16,9 @@ namespace weft {
 namespace {
 
 using detail::reduce_loss;
+
+// What Autocast does with the losses of this file that PyTorch computes in f32; they have no kernel of their own.
+const OpRecord kInF32{.name = "margin_loss", .cast = Cast::f32};
 
 // x as [N, C] ([C] and a single value count as one row) for the losses of classes.
 Tensor as_rows(const Tensor& x, const char* op) {
@@ -34,12 +38,16 @@ Tensor is_class(const Tensor& target, int64_t classes) {
 }  // namespace
 
 Tensor hinge_embedding_loss(const Tensor& input, const Tensor& target, const MarginLossOptions& o) {
+  if (detail::casts(kInF32)) [[unlikely]]
+    return detail::cast_call(kInF32, hinge_embedding_loss, input, target, o);
   Tensor positive = where(is_label(target, -1), 0.0, input);
   Tensor negative = where(is_label(target, 1), 0.0, rsub(input, o.margin).clamp_min(0));
   return reduce_loss(positive.add(negative), o.reduction);
 }
 
 Tensor margin_ranking_loss(const Tensor& x1, const Tensor& x2, const Tensor& target, const MarginLossOptions& o) {
+  if (detail::casts(kInF32)) [[unlikely]]
+    return detail::cast_call(kInF32, margin_ranking_loss, x1, x2, target, o);
   WEFT_CHECK(x1.dim() == x2.dim() && x1.dim() == target.dim(),
              "margin_ranking_loss: {}, {} and {} must have the same number of dimensions", x1, x2, target);
   return reduce_loss(target.neg().mul(x1.sub(x2)).add(o.margin).clamp_min(0), o.reduction);
@@ -47,6 +55,8 @@ Tensor margin_ranking_loss(const Tensor& x1, const Tensor& x2, const Tensor& tar
 
 // cos = x1 . x2 / sqrt((|x1|^2 + e) (|x2|^2 + e))
 Tensor cosine_embedding_loss(const Tensor& x1, const Tensor& x2, const Tensor& target, const MarginLossOptions& o) {
+  if (detail::casts(kInF32)) [[unlikely]]
+    return detail::cast_call(kInF32, cosine_embedding_loss, x1, x2, target, o);
   WEFT_CHECK(target.dim() <= 1 && x1.dim() == target.dim() + 1 && x2.dim() == target.dim() + 1,
              "cosine_embedding_loss: target {} needs inputs with one dimension more, got {} and {}", target, x1, x2);
   constexpr double kEps = 1e-12;
@@ -72,6 +82,8 @@ Tensor triplet_margin_with_distance_loss(const Tensor& anchor, const Tensor& pos
 }
 Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative,
                            const TripletMarginOptions& o) {
+  if (detail::casts(kInF32)) [[unlikely]]
+    return detail::cast_call(kInF32, triplet_margin_loss, anchor, positive, negative, o);
   auto distance = [&o](const Tensor& a, const Tensor& b) { return pairwise_distance(a, b, {.p = o.p, .eps = o.eps}); };
   return triplet_margin_with_distance_loss(
       anchor, positive, negative,
@@ -79,6 +91,8 @@ Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const T
 }
 
 Tensor multi_margin_loss(const Tensor& input, const Tensor& given, const MultiMarginOptions& o) {
+  if (detail::casts(kInF32)) [[unlikely]]
+    return detail::cast_call(kInF32, multi_margin_loss, input, given, o);
   constexpr const char* op = "multi_margin_loss";
   WEFT_CHECK(o.p == 1 || o.p == 2, "multi_margin_loss: p must be 1 or 2, got {}", o.p);
   Tensor x = as_rows(input, op);
@@ -100,6 +114,8 @@ Tensor multi_margin_loss(const Tensor& input, const Tensor& given, const MultiMa
 }
 
 Tensor multilabel_margin_loss(const Tensor& input, const Tensor& given, const LossOptions& o) {
+  if (detail::casts(kInF32)) [[unlikely]]
+    return detail::cast_call(kInF32, multilabel_margin_loss, input, given, o);
   constexpr const char* op = "multilabel_margin_loss";
   Tensor x = as_rows(input, op);
   const int64_t rows = x.sizes()[0], classes = x.sizes()[1];
@@ -128,6 +144,8 @@ Tensor multilabel_soft_margin_loss(const Tensor& input, const Tensor& target, co
 }
 
 Tensor poisson_nll_loss(const Tensor& input, const Tensor& target, const PoissonNllOptions& o) {
+  if (detail::casts(kInF32)) [[unlikely]]
+    return detail::cast_call(kInF32, poisson_nll_loss, input, target, o);
   Tensor losses = o.log_input ? input.exp().sub(target.mul(input)) : input.sub(target.mul(input.add(o.eps).log()));
   if (o.full) {
     Tensor stirling = target.mul(target.log()).sub(target).add(target.mul(2 * std::numbers::pi).log().mul(0.5));

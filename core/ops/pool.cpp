@@ -1,5 +1,6 @@
 #include "core/ops/pool.h"
 
+#include "core/autocast.h"
 #include "core/error.h"
 
 namespace weft {
@@ -129,7 +130,12 @@ Tensor average(const Tensor& x, const PoolAttrs& a, bool single, const char* op)
   return single ? y.squeeze(0) : y;
 }
 
+// PyTorch computes means of volumes in f32 under Autocast, those of images as they come.
+const OpRecord kAvgPool3d{.name = "avg_pool3d", .cast = Cast::f32};
+
 Tensor avg_pool(const Tensor& x_given, const Extents& kernel, const AvgPoolOptions& o, int dims) {
+  if (dims == 3 && detail::casts(kAvgPool3d)) [[unlikely]]
+    return detail::cast_call(kAvgPool3d, avg_pool, x_given, kernel, o, dims);
   const OpName op("avg_pool", dims);
   bool single;
   const Tensor x = batched(x_given, dims, single, op);
@@ -141,6 +147,8 @@ Tensor avg_pool(const Tensor& x_given, const Extents& kernel, const AvgPoolOptio
 }
 
 Tensor adaptive_avg_pool(const Tensor& x_given, const Extents& size, int dims) {
+  if (dims == 3 && detail::casts(kAvgPool3d)) [[unlikely]]
+    return detail::cast_call(kAvgPool3d, adaptive_avg_pool, x_given, size, dims);
   const OpName op("adaptive_avg_pool", dims);
   bool single;
   const Tensor x = batched(x_given, dims, single, op);

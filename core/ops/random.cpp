@@ -9,6 +9,7 @@
 #include "core/ops/pointwise_api.h"
 #include "core/ops/require.h"
 #include "core/ops/softmax.h"
+#include "core/recompute.h"
 #include "core/thread_state.h"
 
 namespace weft {
@@ -28,7 +29,21 @@ void Generator::set_state(const State& s) {
   seed_ = s.seed;
   offset_ = s.offset;
 }
+
+namespace {
+constinit thread_local Generator* repeated = nullptr;  // of this thread's detail::Recompute
+}
+namespace detail {
+Recompute::Recompute(const Generator::State& start) : before_(repeated) {
+  generator_.set_state(start);
+  repeated = &generator_;
+}
+Recompute::~Recompute() { repeated = before_; }
+bool is_recomputing() { return repeated != nullptr; }
+}  // namespace detail
+
 Generator& default_generator() {
+  if (repeated) return *repeated;
   static Generator generator([] {
     std::random_device device;
     return (static_cast<uint64_t>(device()) << 32 | device()) & ((uint64_t{1} << 53) - 1);

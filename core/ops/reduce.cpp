@@ -1,13 +1,18 @@
 #include "core/ops/reduce.h"
 
+#include "core/autocast.h"
 #include "core/error.h"
 
 namespace weft {
 
 const OpRecord SumOp::record{.name = "sum", .cpu = cpu::reduce_sum, .rule = rules::sum};
 const OpRecord MeanOp::record{.name = "mean", .cpu = cpu::reduce_sum, .rule = rules::sum};
-const OpRecord ProdOp::record{
-    .name = "prod", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_prod, .rule = rules::prod};
+const OpRecord ProdOp::record{.name = "prod",
+                              .save_inputs = 1,
+                              .save_outputs = 1,
+                              .cpu = cpu::reduce_prod,
+                              .rule = rules::prod,
+                              .cast = Cast::f32};
 const OpRecord AmaxOp::record{
     .name = "amax", .save_inputs = 1, .save_outputs = 1, .cpu = cpu::reduce_max, .rule = rules::extreme};
 const OpRecord AminOp::record{
@@ -91,6 +96,8 @@ Tensor sum(const Tensor& x, const ReduceOptions& o) {
   return reduce(SumOp::record, x, o, o.dtype.value_or(is_floating(x.dtype()) ? x.dtype() : DType::i64));
 }
 Tensor prod(const Tensor& x, const ReduceOptions& o) {
+  if (detail::casts(ProdOp::record)) [[unlikely]]
+    return detail::cast_call(ProdOp::record, prod, x, o);
   WEFT_CHECK(x.defined(), "prod: the input is an undefined tensor");
   return reduce(ProdOp::record, x, o, o.dtype.value_or(is_floating(x.dtype()) ? x.dtype() : DType::i64));
 }

@@ -53,6 +53,45 @@ TEST_CASE("training on a device follows the CPU, and compiled functions give eag
   CHECK(train<optim::SGD>("cpu", sgd, false).back() == Approx(momentum.back()).epsilon(1e-3));
 }
 
+TEST_CASE("a GradScaler on a device unscales, skips and steps as on the CPU; checkpoint gives the plain gradients") {
+  NEED_DEVICES(1);
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    manual_seed(2);
+    std::vector<Tensor> host = {randn({40000}), randn({3, 5}), randn({7})}, device;
+    for (Tensor& p : host) {
+      p = p.to(dtype).set_requires_grad(true);
+      device.push_back(p.detach().to("cuda").set_requires_grad(true));
+    }
+    optim::SGD a(host, {.lr = 0.1}), b(device, {.lr = 0.1});
+    optim::GradScaler one({.init_scale = 4}), two({.init_scale = 4});
+    for (int step = 0; step < 3; ++step) {
+      const auto run = [&](std::vector<Tensor>& parameters, optim::SGD& o, optim::GradScaler& scaler) {
+        o.zero_grad();
+        Tensor loss = parameters[0].sin().sum() + parameters[1].square().sum() + parameters[2].exp().sum();
+        scaler.scale(loss).backward();
+        if (step == 1) parameters[0].grad().select(0, 39999).fill_(std::numeric_limits<double>::quiet_NaN());
+        const optim::StepResult result = scaler.step(o);
+        scaler.update();
+        return result.skipped;
+      };
+      CHECK(run(host, a, one) == (step == 1));
+      CHECK(run(device, b, two) == (step == 1));
+      CHECK(one.get_scale() == two.get_scale());
+      const double tolerance = dtype == DType::bf16 ? 0.02 : 1e-5;
+      for (size_t i = 0; i < host.size(); ++i) CHECK(allclose(device[i].cpu(), host[i], tolerance, tolerance));
+    }
+  }
+  Net net;
+  net.to("cuda");
+  const Tensor x = inputs().to("cuda").set_requires_grad(true);
+  const auto gradient = [&](bool on) {
+    manual_seed(4);
+    const auto part = [&](const Tensor& t) { return dropout(net(t), 0.5); };
+    return grad({(on ? checkpoint(part, x) : part(x)).square().sum()}, {x})[0];
+  };
+  CHECK(equal(gradient(true), gradient(false)));
+}
+
 TEST_CASE("a gradient arrives on the device of its leaf") {
   NEED_DEVICES(1);
   Tensor leaf = ones({3}).set_requires_grad(true);
