@@ -84,7 +84,7 @@ int run(Settings s, const Demo& demo, const std::set<std::string>& given) {
   Trainer trainer(s, *task);
   if (checkpoint.is_dict()) trainer.resume(checkpoint, s.resume);
   checkpoint = Value();
-  const Output output(s, task->model());
+  Output output(s, task->model());
 
   int64_t weights = 0;
   for (const Tensor& p : task->model().parameters()) weights += p.numel();
@@ -164,6 +164,7 @@ tools::Run add_one(CLI::App& app, const Demo& demo) {
   app.add_option("--threads", s->threads, "default: all cores; never changes results")->check(CLI::Range(1, 4096, "N"));
   app.add_option("--profile", s->profile, "folder for trace.json, table.txt and profile.html of a few steps");
   app.add_option("--out", s->out, "folder for model.safetensors, checkpoint.pt and report.html");
+  app.add_option("--save-every", s->save_every, "steps between two checkpoints")->check(count)->capture_default_str();
   app.add_option("--resume", s->resume, "continue the run of this checkpoint.pt, with its settings");
   app.add_option("--json", s->json, "write settings, losses and speed to this file");
   app.add_flag("--quiet", s->quiet, "show the result only");

@@ -13,6 +13,9 @@
 // line are shared.
 namespace weft::demo {
 
+/// Steps between validations; a constant, so that a resumed run validates at the same steps.
+inline constexpr int64_t kEvaluateEvery = 200;
+
 /// What the user chooses. The first part travels in checkpoints.
 struct Settings {
   std::string demo;
@@ -28,6 +31,7 @@ struct Settings {
 
   int threads = 0;  ///< 0: all
   std::string out, resume, json, profile;
+  int64_t save_every = kEvaluateEvery;
   bool quiet = false;
 };
 
@@ -90,9 +94,6 @@ class Task {
 
 std::unique_ptr<Task> make_gpt(const Settings& s);
 std::unique_ptr<Task> make_mnist(const Settings& s);
-
-/// Steps between validations (and checkpoints); a constant, so that a resumed run validates at the same steps.
-inline constexpr int64_t kEvaluateEvery = 200;
 
 struct Outcome {
   Score final;

@@ -224,7 +224,7 @@ Outcome Trainer::run(const std::function<void()>& save,
     const double per_step = seconds(training) / static_cast<double>(step_ - first);
     outcome.units_per_s = units / per_step;
     progress.step(row, lr, outcome.units_per_s, per_step);
-    if (last || step_ % kEvaluateEvery == 0) save();
+    if (last || step_ % settings_.save_every == 0) save();
     if (profiled) profile.step();
   }
   profile.stop();
