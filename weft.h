@@ -40,6 +40,7 @@
 #include "core/parallel.h"
 #include "core/tensor.h"
 #include "data/idx.h"
+#include "data/loader.h"
 #include "data/serialize.h"
 #include "nn/nn.h"
 #include "optim/adam.h"
