@@ -43,6 +43,7 @@
 #include "data/idx.h"
 #include "data/loggers.h"
 #include "data/metrics.h"
+#include "data/loader.h"
 #include "data/serialize.h"
 #include "data/tensorboard.h"
 #include "data/train_state.h"

@@ -3,12 +3,14 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <utility>
 
 #include "core/error.h"
 #include "core/ops/philox.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/require.h"
 #include "core/ops/softmax.h"
+#include "core/thread_guards.h"
 #include "core/thread_state.h"
 
 namespace weft {
@@ -28,13 +30,22 @@ void Generator::set_state(const State& s) {
   seed_ = s.seed;
   offset_ = s.offset;
 }
+namespace {
+constinit thread_local Generator* tls_generator = nullptr;
+}
+
 Generator& default_generator() {
+  if (tls_generator) [[unlikely]]
+    return *tls_generator;
   static Generator generator([] {
     std::random_device device;
     return (static_cast<uint64_t>(device()) << 32 | device()) & ((uint64_t{1} << 53) - 1);
   }());
   return generator;
 }
+GeneratorGuard::GeneratorGuard(Generator& generator) : before_(std::exchange(tls_generator, &generator)) {}
+GeneratorGuard::~GeneratorGuard() { tls_generator = before_; }
+
 Generator& manual_seed(uint64_t seed) { return default_generator().manual_seed(seed); }
 
 Generator::State detail::take_state(Generator* generator, int64_t n, DType dtype) {
