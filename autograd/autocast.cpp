@@ -1,6 +1,7 @@
 #include "autograd/autocast.h"
 
 #include <unordered_map>
+#include <utility>
 
 #include "core/autocast.h"
 #include "core/error.h"
@@ -28,6 +29,7 @@ struct Casts {
 };
 thread_local Casts held;
 
+thread_local DType last_dtype = DType::f32;
 thread_local DeviceType device_type = DeviceType::cpu;  // of the innermost guard: other devices' tensors stay
 
 // Parameters: they are cast again and again. Results of ops would only be kept alive.
@@ -49,6 +51,7 @@ Autocast::Autocast(Device device, DType dtype, AutocastOptions o)
   detail::thread_state.autocast_cache = o.cache;
   detail::thread_state.autocast_dtype = dtype;
   device_type = device.type;
+  if (o.enabled) last_dtype = dtype;
   ++held.guards;
 }
 
@@ -61,6 +64,11 @@ Autocast::~Autocast() {
 }
 
 namespace detail {
+
+AutocastState autocast_state() {
+  return {device_type, thread_state.autocast_dtype, thread_state.autocast, thread_state.autocast_cache};
+}
+DType take_last_autocast_dtype() { return std::exchange(last_dtype, DType::f32); }
 
 bool keeps_dtype(const Tensor& t) {
   return !t.defined() || !is_floating(t.dtype()) || t.dtype() == DType::f64 || t.impl()->wrapped_number ||

@@ -38,4 +38,16 @@ inline bool is_autocast_enabled() { return detail::thread_state.autocast; }
 /// What the innermost guard of this thread casts to.
 inline DType get_autocast_dtype() { return detail::thread_state.autocast_dtype; }
 
+namespace detail {
+/// What decides over casts of this thread, to have it again with `Autocast(device, dtype, {.enabled, .cache})`.
+struct AutocastState {
+  DeviceType device;
+  DType dtype;
+  bool enabled, cache;
+};
+AutocastState autocast_state();
+/// The dtype of this thread's last enabled guard since the last such question; f32 when there was none.
+DType take_last_autocast_dtype();
+}  // namespace detail
+
 }  // namespace weft

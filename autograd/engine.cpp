@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "autograd/autograd.h"
+#include "autograd/backward_state.h"
 #include "autograd/meta.h"
 #include "autograd/node.h"
 #include "core/autocast.h"
@@ -81,8 +82,18 @@ struct Task {
   NodeFlags leads;                                 ///< of grad(): nodes on a path to a capture
   std::unordered_map<const Node*, int32_t> other;  ///< slots of nodes that another running task owns
   std::vector<Edge> roots;                         ///< owned; through their edges they keep every node of the run alive
+  bool scaled = false;                             ///< gradients carry the scale of a GradScaler
+  std::vector<std::function<void()>> at_end;
 
+  static thread_local Task* current;  ///< the innermost of this thread that runs
+  Task* const outer = current;
+
+  Task() { current = this; }
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
   ~Task() {
+    current = outer;
+    for (const auto& f : at_end) f();
     for (Slot& s : slots)
       if (s.node->owner.load(std::memory_order_relaxed) == this)
         s.node->owner.store(nullptr, std::memory_order_release);
@@ -231,6 +242,8 @@ struct Task {
   }
 };
 
+thread_local Task* Task::current = nullptr;
+
 namespace {
 
 Tensor root_gradient(const Tensor& output, const Tensor& given, const char* op) {
@@ -321,6 +334,17 @@ std::mutex& leaf_mutex(const TensorImpl* leaf) {
 }
 }  // namespace
 
+void at_backward_end(std::function<void()> f) {
+  if (Task::current) Task::current->at_end.push_back(std::move(f));
+}
+void note_scaled_backward() {
+  if (Task::current) Task::current->scaled = true;
+}
+bool has_scaled_grad(const Tensor& leaf) {
+  const AutogradMeta* m = leaf.impl()->meta;
+  return m && m->scaled && m->grad.defined() && m->grad.impl() == m->scaled && m->grad.version() == m->scaled_version;
+}
+
 void run_leaf_hooks(Node& node, Tensor* g) {
   if (node.kind->apply != &accumulate_grad || !g[0].defined()) return;
   AutogradMeta& m = meta(node.attrs<Tensor>());
@@ -352,6 +376,9 @@ void accumulate_grad(Node& node, const Tensor* g, Tensor*) {
     } else {
       m.grad.add_(value);
     }
+    const bool scaled = Task::current && Task::current->scaled;
+    m.scaled = scaled ? m.grad.impl() : nullptr;
+    if (scaled) m.scaled_version = m.grad.version();
   }
   if (m.post_accumulate.empty()) return;
   const std::vector<AutogradMeta::PostHook> hooks = m.post_accumulate;

@@ -22,6 +22,8 @@ struct AutogradMeta {
   };
   std::vector<PostHook> post_accumulate;
   bool retains_grad = false;
+  const TensorImpl* scaled = nullptr;  ///< the gradient that a scaled loss made, and its version then
+  uint32_t scaled_version = 0;
 };
 
 namespace autograd {

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "autograd/autograd.h"
+#include "autograd/backward_state.h"
 #include "autograd/meta.h"
 #include "core/allocator.h"
 #include "core/error.h"
@@ -135,6 +136,7 @@ void Node::save(int index, const Tensor& value, bool is_output, uint32_t nr) {
     if (const auto* hooks = autograd::current_saved_hooks()) {
       auto packed = std::make_unique<PackedTensor>();
       NoGrad guard;
+      const autograd::SavingOp saving(this->name());
       packed->packed = hooks->pack(value.detach());
       packed->unpack = hooks->unpack;
       auto& list = more().packed;
@@ -285,6 +287,13 @@ Node* make_node(const OpRecord& op, const Tensor* in, int n_in, const Tensor* ou
 }  // namespace detail
 
 namespace autograd {
+
+namespace {
+thread_local const char* saving_op = nullptr;
+}
+const char* op_being_saved() { return saving_op; }
+SavingOp::SavingOp(const char* name) : before_(saving_op) { saving_op = name; }
+SavingOp::~SavingOp() { saving_op = before_; }
 
 AutogradMeta& meta(const Tensor& t) {
   TensorImpl* p = t.impl();

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "autograd/backward_state.h"
 #include "core/error.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/shape.h"
@@ -11,10 +12,15 @@
 namespace weft::nn::utils {
 
 namespace {
-std::vector<Tensor> gradients(const std::vector<Tensor>& parameters) {
+std::vector<Tensor> gradients(const std::vector<Tensor>& parameters, const char* op) {
   std::vector<Tensor> out;
-  for (const Tensor& p : parameters)
+  for (const Tensor& p : parameters) {
+    WEFT_CHECK(!autograd::has_scaled_grad(p),
+               "{}: the gradient of {} is still multiplied by a GradScaler's scale; call scaler.unscale_(optimizer) "
+               "before",
+               op, p);
     if (Tensor g = p.grad(); g.defined()) out.push_back(g);
+  }
   return out;
 }
 }  // namespace
@@ -34,7 +40,7 @@ Tensor get_total_norm(const std::vector<Tensor>& tensors, double norm_type, bool
 
 Tensor clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, const ClipGradNormOptions& o) {
   NoGrad guard;
-  Tensor total = get_total_norm(gradients(parameters), o.norm_type, o.error_if_nonfinite);
+  Tensor total = get_total_norm(gradients(parameters, "clip_grad_norm_"), o.norm_type, o.error_if_nonfinite);
   clip_grads_with_norm_(parameters, max_norm, total);
   return total;
 }
@@ -42,12 +48,12 @@ void clip_grads_with_norm_(const std::vector<Tensor>& parameters, double max_nor
   NoGrad guard;
   // Multiplied even where the factor is 1, so that no value has to be read back from a device.
   Tensor factor = clamp(div(max_norm, total_norm.add(1e-6)), {}, 1.0);
-  for (Tensor& g : gradients(parameters)) g.mul_(factor.to(g.device()));
+  for (Tensor& g : gradients(parameters, "clip_grads_with_norm_")) g.mul_(factor.to(g.device()));
 }
 void clip_grad_value_(const std::vector<Tensor>& parameters, double clip_value) {
   WEFT_CHECK(clip_value >= 0, "clip_grad_value_: the limit is {}; it must not be negative", clip_value);
   NoGrad guard;
-  for (Tensor& g : gradients(parameters)) g.clamp_(-clip_value, clip_value);
+  for (Tensor& g : gradients(parameters, "clip_grad_value_")) g.clamp_(-clip_value, clip_value);
 }
 
 Tensor parameters_to_vector(const std::vector<Tensor>& parameters) {

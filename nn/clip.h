@@ -3,7 +3,8 @@
 
 #include "core/tensor.h"
 
-// torch.nn.utils: gradients as a whole, parameters as one vector.
+// torch.nn.utils: gradients as a whole, parameters as one vector. To clip gradients of a loss that a GradScaler scaled,
+// before scaler.unscale_(optimizer), is an error.
 namespace weft::nn::utils {
 
 struct ClipGradNormOptions {

@@ -1,5 +1,6 @@
 #include "optim/optimizer.h"
 
+#include "autograd/backward_state.h"
 #include "core/error.h"
 #include "core/thread_state.h"
 
@@ -21,6 +22,16 @@ void Optimizer::zero_grad(bool set_to_none) {
     }
 }
 
+double Optimizer::initial_lr(size_t group) {
+  if (initial_lrs_.size() <= group) initial_lrs_.resize(group + 1);
+  if (!initial_lrs_[group]) initial_lrs_[group] = lr(group);
+  return *initial_lrs_[group];
+}
+void Optimizer::set_initial_lr(size_t group, double lr) {
+  if (initial_lrs_.size() <= group) initial_lrs_.resize(group + 1);
+  initial_lrs_[group] = lr;
+}
+
 void Optimizer::check_params(const std::vector<Tensor>& given, const char* name) const {
   for (size_t i = 0; i < given.size(); ++i) {
     const Tensor& p = given[i];
@@ -39,6 +50,8 @@ namespace detail {
 Tensor gradient(const Tensor& p) {
   Tensor g = p.grad();
   if (!g.defined()) return g;
+  WEFT_CHECK(!autograd::has_scaled_grad(p),
+             "step: the gradient of {} is still multiplied by a GradScaler's scale; call scaler.step(optimizer)", p);
   g = g.detach();
   if (g.strides() == p.strides()) return g;
   NoGrad guard;

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -7,6 +8,12 @@
 #include "core/value.h"
 
 namespace weft::optim {
+
+/// What GradScaler::step() did; schedulers take it.
+struct StepResult {
+  bool stepped = false;
+  bool skipped = false;  ///< a gradient was inf or NaN
+};
 
 /// What all optimizers share. Parameters are leaves that require grad; step() skips those without a gradient.
 class Optimizer {
@@ -26,6 +33,14 @@ class Optimizer {
   virtual double lr(size_t group = 0) const = 0;
   virtual void set_lr(size_t group, double lr) = 0;
   virtual const std::vector<Tensor>& params(size_t group) const = 0;
+  /// What CyclicLR and OneCycleLR move: SGD's momentum, Adam's first beta; nothing where an optimizer has neither.
+  virtual std::optional<double> momentum(size_t) const { return {}; }
+  virtual void set_momentum(size_t, double) {}
+  /// Whether that is one of two betas.
+  virtual bool has_betas() const { return false; }
+  /// The rate before the first scheduler, which asks for it first.
+  double initial_lr(size_t group);
+  void set_initial_lr(size_t group, double lr);
 
   /// {"state": {index: {...}}, "param_groups": [{..., "params": [index, ...]}]} as PyTorch's, which loads it.
   virtual Value state_dict() const = 0;
@@ -36,6 +51,9 @@ class Optimizer {
  protected:
   /// Checks new parameters of a group: defined leaves, none of them in a group already.
   void check_params(const std::vector<Tensor>& params, const char* name) const;
+
+ private:
+  std::vector<std::optional<double>> initial_lrs_;
 };
 
 /// Groups with options of type O (which has `lr`) and state of type S per parameter.
@@ -52,6 +70,25 @@ class OptimizerOf : public Optimizer {
   double lr(size_t group = 0) const override { return groups_.at(group).options.lr; }
   void set_lr(size_t group, double lr) override { groups_.at(group).options.lr = lr; }
   const std::vector<Tensor>& params(size_t group) const override { return groups_.at(group).params; }
+  std::optional<double> momentum(size_t group) const override {
+    const O& o = groups_.at(group).options;
+    if constexpr (requires { o.betas; })
+      return o.betas[0];
+    else if constexpr (requires { o.momentum; })
+      return o.momentum;
+    else
+      return {};
+  }
+  void set_momentum(size_t group, double momentum) override {
+    O& o = groups_.at(group).options;
+    if constexpr (requires { o.betas; })
+      o.betas[0] = momentum;
+    else if constexpr (requires { o.momentum; })
+      o.momentum = momentum;
+  }
+  bool has_betas() const override {
+    return requires(O & o) { o.betas; };
+  }
   const O& options(size_t group = 0) const { return groups_.at(group).options; }
   O& options(size_t group = 0) { return groups_.at(group).options; }
 

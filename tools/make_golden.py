@@ -20,7 +20,7 @@ MODULES = """AdaptiveAvgPool2d AvgPool2d BatchNorm1d BatchNorm2d BCEWithLogitsLo
 Embedding Flatten GELU GroupNorm Hardswish HuberLoss Identity KLDivLoss L1Loss LayerNorm LeakyReLU Linear LogSoftmax MSELoss
 MaxPool2d Mish NLLLoss RMSNorm ReLU SELU Sequential SiLU Sigmoid SmoothL1Loss Softmax Softplus Tanh""".split()
 OPTIMIZERS = "Adam AdamW SGD".split()
-TRAININGS = "mlp_adamw mlp_sgd cnn_adamw gpt_clip".split()
+TRAININGS = "mlp_adamw mlp_sgd cnn_adamw cnn_onecycle_clip gpt_bf16_autocast gpt_clip gpt_gradscaler".split()
 
 
 def features(case):
@@ -114,7 +114,8 @@ def main():
     with open(os.path.join(source, "first.txt"), encoding="utf-8") as file:
         operations = file.read().split()
     for folder, names, limit in (("ops", operations, PER_FILE), ("modules", MODULES, PER_FILE),
-                                 ("optim", OPTIMIZERS, None), ("train", TRAININGS, None)):
+                                 ("optim", OPTIMIZERS, None), ("lr_scheduler", None, PER_FILE), ("train", TRAININGS, None)):
+        names = names or sorted(f[:-5] for f in os.listdir(os.path.join(source, folder)) if f.endswith(".json"))
         target = os.path.join(golden, folder)
         shutil.rmtree(target, ignore_errors=True)
         count = sum(pack(os.path.join(source, folder), target, name, limit) for name in names)

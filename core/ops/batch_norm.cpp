@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/ops/extents.h"
+#include "core/recompute.h"
 #include "core/thread_state.h"
 
 namespace weft {
@@ -48,9 +49,10 @@ Tensor normalise(const Tensor& x, const Tensor& mean, const Tensor& var, const B
   const DType stats = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
   Tensor out[3] = {detail::allocate(x.sizes(), detail::strides_of(x.sizes(), a.format), x.dtype(), x.device()),
                    detail::allocate({x.size(1)}, stats, x.device()), detail::allocate({x.size(1)}, stats, x.device())};
-  const Tensor in[5] = {dense, o.weight, o.bias, mean, var};
+  const bool updates = o.training && mean.defined() && !detail::is_recomputing(), reads = !o.training;
+  const Tensor in[5] = {dense, o.weight, o.bias, updates || reads ? mean : Tensor(), updates || reads ? var : Tensor()};
   dispatch(BatchNormOp::record, in, out, a);
-  if (o.training && mean.defined()) {
+  if (updates) {
     mean.impl()->storage->bump("batch_norm");
     var.impl()->storage->bump("batch_norm");
   }
@@ -91,7 +93,7 @@ Tensor instance_norm(const Tensor& x, const Tensor& running_mean, const Tensor& 
   }
   Tensor y = normalise(x.contiguous().view(flat), mean, var,
                        {repeated(o.weight), repeated(o.bias), o.use_input_stats, o.momentum, o.eps});
-  if (running_mean.defined() && o.use_input_stats) {
+  if (running_mean.defined() && o.use_input_stats && !detail::is_recomputing()) {
     NoGrad guard;
     Tensor(running_mean).copy_(mean.view({batch, channels}).mean({.dim = 0}));
     Tensor(running_var).copy_(var.view({batch, channels}).mean({.dim = 0}));

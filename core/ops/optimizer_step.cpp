@@ -10,6 +10,8 @@ namespace weft {
 const OpRecord SgdStepOp::record{.name = "sgd_step", .cpu = cpu::sgd_step};
 const OpRecord AdamStepOp::record{.name = "adam_step", .cpu = cpu::adam_step};
 
+const OpRecord UnscaleOp::record{.name = "unscale", .cpu = cpu::unscale};
+
 namespace {
 
 template <class A>
@@ -49,6 +51,37 @@ void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, cons
 }
 void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, const AdamStepOp::Attrs& a) {
   run(op, tensors, a, a.amsgrad ? 5 : 4);
+}
+
+std::vector<Tensor> unscale(const std::vector<Tensor>& gradients, double factor) {
+  NoGrad guard;
+  struct Group {
+    Device device;
+    std::vector<Tensor> in;
+  };
+  std::vector<Group> groups;
+  std::vector<std::pair<Tensor, Tensor>> copies;  // of gradients whose elements do not lie densely
+  for (const Tensor& g : gradients) {
+    WEFT_CHECK_TYPE(is_floating(g.dtype()), "unscale: gradient {} is not floating", g);
+    auto at = std::find_if(groups.begin(), groups.end(), [&](const Group& x) { return x.device == g.device(); });
+    if (at == groups.end()) at = groups.insert(at, {g.device(), {}});
+    if (detail::is_dense(g.sizes(), g.strides())) {
+      at->in.push_back(g);
+    } else {
+      copies.emplace_back(g, g.clone(MemoryFormat::contiguous));
+      at->in.push_back(copies.back().second);
+    }
+  }
+  std::vector<Tensor> flags;
+  const UnscaleOp::Attrs a{factor};
+  for (Group& group : groups) {
+    flags.push_back(zeros({1}, {.dtype = DType::f32, .device = group.device}));
+    group.in.push_back(flags.back());
+    detail::dispatch(UnscaleOp::record, group.in.data(), static_cast<int>(group.in.size()), nullptr, 0, &a, sizeof a);
+    for (const Tensor& t : group.in) t.impl()->storage->bump(UnscaleOp::record.name);
+  }
+  for (auto& [gradient, copy] : copies) gradient.copy_(copy);
+  return flags;
 }
 
 }  // namespace weft

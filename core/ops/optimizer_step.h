@@ -27,11 +27,25 @@ struct AdamStepOp {
   static const OpRecord record;
 };
 
+/// Inputs: any number of gradients, multiplied in place by `factor` (arithmetic as above), and last an f32 tensor of
+/// one element per device, which becomes 1 when any of them holds inf or NaN
+/// (torch._amp_foreach_non_finite_check_and_unscale_).
+struct UnscaleOp {
+  struct Attrs {
+    double factor;
+  };
+  static const OpRecord record;
+};
+
 /// Runs the update on `tensors` (n parameters times `stride` inputs) and bumps the versions of what it changed.
 void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, const SgdStepOp::Attrs& a);
 void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, const AdamStepOp::Attrs& a);
 
+/// UnscaleOp on all `gradients`; one flag per device among them, none without gradients.
+std::vector<Tensor> unscale(const std::vector<Tensor>& gradients, double factor);
+
 namespace cpu {
+void unscale(const OpCall& c);
 void sgd_step(const OpCall& c);
 void adam_step(const OpCall& c);
 }  // namespace cpu

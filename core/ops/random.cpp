@@ -10,6 +10,7 @@
 #include "core/ops/pointwise_api.h"
 #include "core/ops/require.h"
 #include "core/ops/softmax.h"
+#include "core/recompute.h"
 #include "core/thread_guards.h"
 #include "core/thread_state.h"
 
@@ -30,9 +31,22 @@ void Generator::set_state(const State& s) {
   seed_ = s.seed;
   offset_ = s.offset;
 }
+
 namespace {
 constinit thread_local Generator* tls_generator = nullptr;
+constinit thread_local int tls_recomputing = 0;
+}  // namespace
+namespace detail {
+Recompute::Recompute(const Generator::State& start) : before_(std::exchange(tls_generator, &generator_)) {
+  generator_.set_state(start);
+  ++tls_recomputing;
 }
+Recompute::~Recompute() {
+  tls_generator = before_;
+  --tls_recomputing;
+}
+bool is_recomputing() { return tls_recomputing > 0; }
+}  // namespace detail
 
 Generator& default_generator() {
   if (tls_generator) [[unlikely]]

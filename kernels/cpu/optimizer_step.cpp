@@ -1,6 +1,7 @@
 #include "core/ops/optimizer_step.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "core/parallel.h"
 #include "kernels/cpu/convert.h"
@@ -123,7 +124,44 @@ void adam_update(T* const* x, int64_t n, const void* attrs) {
   }
 }
 
+struct Unscale {
+  double factor;
+  std::atomic<bool>* found;
+};
+
+// Not finite: x - x is no zero. The sum of zeros is what the loop leaves, so that it stays free of branches.
+template <class T>
+void unscale_piece(T* const* x, int64_t n, const void* attrs) {
+  const auto& a = *static_cast<const Unscale*>(attrs);
+  const T factor = static_cast<T>(a.factor);
+  T* __restrict g = x[0];
+  constexpr int64_t kLanes = 16;
+  T zeros[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (int64_t k = 0; k < kLanes; ++k) {
+      zeros[k] += g[i + k] - g[i + k];
+      g[i + k] *= factor;
+    }
+  for (; i < n; ++i) {
+    zeros[0] += g[i] - g[i];
+    g[i] *= factor;
+  }
+  bool finite = true;
+  for (T z : zeros) finite = finite && z == T(0);
+  if (!finite) a.found->store(true, std::memory_order_relaxed);
+}
+
 }  // namespace
+
+void unscale(const OpCall& c) {
+  std::atomic<bool> found{false};
+  const Unscale a{c.as<UnscaleOp::Attrs>().factor, &found};
+  OpCall gradients = c;
+  --gradients.n_in;
+  update_all(gradients, 1, &unscale_piece<float>, &unscale_piece<double>, &a);
+  if (found) *static_cast<float*>(c.in[c.n_in - 1].data_ptr()) = 1;
+}
 
 void sgd_step(const OpCall& c) {
   update_all(c, c.as<SgdStepOp::Attrs>().momentum != 0 ? 3 : 2, &sgd_update<float>, &sgd_update<double>, c.attrs);

@@ -57,6 +57,17 @@ struct AmsgradAdam {
   }
 };
 
+template <class T>
+struct Unscale {
+  static constexpr int inputs = 1;
+  T factor;
+  float* found;  // every thread that finds something writes the same
+  WEFT_FN void operator()(T* x) const {
+    if (x[0] - x[0] != T(0)) atomicExch(found, 1.0f);
+    x[0] *= factor;
+  }
+};
+
 template <class S, class U, int Capacity>
 __global__ void __launch_bounds__(kThreads) update(const Table<U::inputs, Capacity> table, const U formula) {
   constexpr int kInputs = U::inputs, kCount = Pack<S>::kCount;
@@ -140,8 +151,9 @@ void launch_tables(const OpCall& c, const U& formula) {
   flush();
 }
 
-template <template <class> class U, class Attrs>
-void update_all(const OpCall& c, const Attrs& a) {
+/// `make(T)` gives the formula for arithmetic in T.
+template <template <class> class U, class Make>
+void update_with(const OpCall& c, const Make& make) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64}) {
     int count = 0;
     for (int i = 0; i < c.n_in; i += U<float>::inputs) count += c.in[i].dtype() == dtype;
@@ -149,7 +161,7 @@ void update_all(const OpCall& c, const Attrs& a) {
     with_floating(dtype, [&](auto s) {
       using S = typename decltype(s)::type;
       using F = U<Wide<S>>;
-      const F formula{decltype(F::f)(a)};
+      const F formula = make(Wide<S>());
       if (count <= kSmall)
         launch_tables<S, F, kSmall>(c, formula);
       else
@@ -158,7 +170,26 @@ void update_all(const OpCall& c, const Attrs& a) {
   }
 }
 
+template <template <class> class U, class Attrs>
+void update_all(const OpCall& c, const Attrs& a) {
+  update_with<U>(c, [&](auto t) {
+    using F = U<decltype(t)>;
+    return F{decltype(F::f)(a)};
+  });
+}
+
 }  // namespace
+
+void unscale(const OpCall& c) {
+  OpCall gradients = c;
+  --gradients.n_in;
+  float* found = static_cast<float*>(c.in[c.n_in - 1].impl()->data);
+  const double factor = c.as<UnscaleOp::Attrs>().factor;
+  update_with<Unscale>(gradients, [&](auto t) {
+    using T = decltype(t);
+    return Unscale<T>{static_cast<T>(factor), found};
+  });
+}
 
 void sgd_step(const OpCall& c) {
   const auto& a = c.as<SgdStepOp::Attrs>();

@@ -1,6 +1,7 @@
 #include "nn/layers/norm.h"
 
 #include "core/error.h"
+#include "core/recompute.h"
 #include "core/thread_state.h"
 #include "nn/layers/common.h"
 
@@ -22,7 +23,7 @@ Tensor batch_norm_forward(const BatchNormState& s, const Tensor& x, const BatchN
   check_input(s, x, features, 1);
   WEFT_CHECK(o.eps > 0 || !s.training, "{}: eps is {}; in training it must be positive", s.name, o.eps);
   double momentum = o.momentum.value_or(0);
-  if (s.training && batches.defined()) {
+  if (s.training && batches.defined() && !weft::detail::is_recomputing()) {
     NoGrad guard;
     Tensor count = batches;
     count.add_(1);

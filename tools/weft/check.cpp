@@ -29,6 +29,7 @@ CaseFunction case_function(const std::string& folder) {
   if (folder == "ops") return run_op_case;
   if (folder == "modules") return run_module_case;
   if (folder == "optim") return run_optim_case;
+  if (folder == "lr_scheduler") return run_lr_scheduler_case;
   if (folder == "train") return run_train_case;
   return nullptr;
 }

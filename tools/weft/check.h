@@ -9,6 +9,7 @@
 
 #include "compile/compile.h"
 #include "core/registry.h"
+#include "optim/scheduler.h"
 
 // Running the cases of a conformance folder (its README tells the format).
 namespace weft::check {
@@ -95,10 +96,13 @@ std::string compare_tensors(const Tensor& got, const Tensor& want, double rtol, 
 // One function per kind of folder.
 Outcome run_module_case(const CaseFile& file, const nlohmann::ordered_json& c);
 Outcome run_op_case(const CaseFile& file, const nlohmann::ordered_json& c);
+Outcome run_lr_scheduler_case(const CaseFile& file, const nlohmann::ordered_json& c);
 Outcome run_optim_case(const CaseFile& file, const nlohmann::ordered_json& c);
 Outcome run_train_case(const CaseFile& file, const nlohmann::ordered_json& c);
 
 using CaseFunction = Outcome (*)(const CaseFile&, const nlohmann::ordered_json&);
+/// The scheduler that `c` names, with its kwargs, on `optimizer`, which must outlive it.
+std::shared_ptr<optim::Scheduler> make_scheduler(optim::Optimizer& optimizer, const nlohmann::ordered_json& c);
 /// The case eagerly, then four times with its computations compiled: right, and the same bits, each time.
 Outcome run_compiled(CaseFunction run_case, const CaseFile& file, const nlohmann::ordered_json& c);
 /// Null when the folder's kind is not known.

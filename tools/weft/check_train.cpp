@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/thread_state.h"
 #include "optim/adam.h"
+#include "optim/grad_scaler.h"
 #include "optim/sgd.h"
 #include "tools/weft/check.h"
 #include "tools/weft/models.h"
@@ -34,7 +35,7 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const json& c, std::vector<Tens
 }
 
 std::string near(const std::string& what, double got, double want, double rtol, double atol = 0) {
-  if (std::fabs(got - want) <= rtol * std::fabs(want) + atol) return {};
+  if (got == want || std::fabs(got - want) <= rtol * std::fabs(want) + atol) return {};
   char text[160];
   std::snprintf(text, sizeof text, "%s is %.9g, want %.9g (off by %.2g)", what.c_str(), got, want,
                 std::fabs(got - want));
@@ -43,6 +44,31 @@ std::string near(const std::string& what, double got, double want, double rtol, 
 
 Tensor loss_of(models::Model& model, const Tensor& x, const Tensor& y) {
   return cross_entropy(model(x).flatten(0, -2), y.flatten());
+}
+
+optim::GradScalerOptions scaler_options(const json& options) {
+  optim::GradScalerOptions o;
+  o.enabled = options.contains("grad_scaler");
+  if (!o.enabled) return o;
+  const json& k = options["grad_scaler"];
+  o.init_scale = k.value("init_scale", o.init_scale);
+  o.growth_factor = k.value("growth_factor", o.growth_factor);
+  o.backoff_factor = k.value("backoff_factor", o.backoff_factor);
+  o.growth_interval = k.value("growth_interval", o.growth_interval);
+  return o;
+}
+
+void inject_inf(models::Model& model, const json& where) {
+  for (const auto& p : model.named_parameters())
+    if (p.name == where.at("parameter").get<std::string>()) {
+      NoGrad guard;
+      p.tensor.grad()
+          .flatten()
+          .select(0, where.at("index").get<int64_t>())
+          .fill_(std::numeric_limits<double>::infinity());
+      return;
+    }
+  WEFT_CHECK(false, "inject_inf: no parameter {}", where.at("parameter").get<std::string>());
 }
 
 std::string check_norms(const json& want, const std::vector<nn::NamedTensor>& have, double rtol) {
@@ -74,6 +100,9 @@ std::string run(const CaseFile& file, const json& c) {
   auto optimizer = make_optimizer(c, model->parameters());
   DType lower = DType::bf16;
   WEFT_CHECK(parse_dtype(options.value("autocast", "bfloat16"), lower), "autocast: unknown dtype");
+  std::shared_ptr<optim::Scheduler> scheduler;
+  if (options.contains("scheduler")) scheduler = make_scheduler(*optimizer, options["scheduler"]);
+  optim::GradScaler scaler(scaler_options(options));
   const json& per = c.at("per_step");
   const int64_t steps = c.at("steps"), accumulate = options.value("accumulate", 1);
   for (int64_t s = 0; s < steps; ++s) {
@@ -82,6 +111,7 @@ std::string run(const CaseFile& file, const json& c) {
     const double lr = optimizer->lr(0);
     std::vector<Tensor> losses;
     Tensor grad_norm;
+    optim::StepResult result{.stepped = true};
     compute("step", [&] {
       optimizer->zero_grad();
       for (int64_t k = 0; k < accumulate; ++k) {
@@ -92,15 +122,23 @@ std::string run(const CaseFile& file, const json& c) {
           loss = loss_of(*model, inputs.select(0, b), targets.select(0, b));
         }
         if (accumulate > 1) loss = loss / static_cast<double>(accumulate);
-        loss.backward();
+        scaler.scale(loss).backward();
         losses.push_back(loss.detach());
       }
+      if (options.contains("inject_inf") && options["inject_inf"].at("step") == s)
+        inject_inf(*model, options["inject_inf"]);
+      scaler.unscale_(*optimizer);
       if (options.contains("clip_grad_value"))
         nn::utils::clip_grad_value_(model->parameters(), options["clip_grad_value"].get<double>());
       const double limit = options.value("clip_grad_norm", std::numeric_limits<double>::infinity());
       grad_norm = nn::utils::clip_grad_norm_(model->parameters(), limit);
-      optimizer->step();
+      if (!scaler.is_enabled()) optimizer->step();
     });
+    if (scaler.is_enabled()) {  // reads whether a gradient is inf, which would cut the compiled step in parts
+      result = scaler.step(*optimizer);
+      scaler.update();
+    }
+    if (scheduler) scheduler->step();
     double sum = 0;
     for (const Tensor& loss : losses) note_compared(loss);
     for (const Tensor& loss : losses) sum += loss.item<double>();
@@ -111,6 +149,10 @@ std::string run(const CaseFile& file, const json& c) {
       if (std::string e = near(at + "grad_norm", norm, number(per["grad_norm"][i]), rtol * 10); !e.empty()) return e;
     if (per.contains("lr"))
       if (std::string e = near(at + "lr", lr, number(per["lr"][i]), 1e-9); !e.empty()) return e;
+    if (per.contains("scale"))
+      if (std::string e = near(at + "scale", scaler.get_scale(), number(per["scale"][i]), 0); !e.empty()) return e;
+    if (per.contains("skipped") && per["skipped"][i].get<bool>() != result.skipped)
+      return at + (result.skipped ? "skipped" : "not skipped");
   }
   const json& last = c.at("final");
   const double rtol = c.at("final_rtol");
@@ -128,10 +170,6 @@ std::string run(const CaseFile& file, const json& c) {
 }  // namespace
 
 Outcome run_train_case(const CaseFile& file, const json& c) {
-  // What a trace may ask for and this program does not have.
-  const json options = c.value("options", json::object());
-  for (const char* key : {"grad_scaler", "scheduler", "inject_inf"})
-    if (options.contains(key) || c.contains(key)) return {Outcome::Kind::missing, key};
   std::string s = run(file, c);
   return s.empty() ? Outcome() : Outcome{Outcome::Kind::failed, s};
 }
