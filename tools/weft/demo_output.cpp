@@ -41,6 +41,7 @@ std::string json_text(const Settings& s, const Finished& run) {
   ordered_json settings{{"demo", s.demo}};
   each_setting(s, [&](const char* name, const auto& value, OnResume) { settings[name] = value; });
   settings["threads"] = s.threads;
+  settings["workers"] = s.workers;
   settings["dataset"] = run.task.dataset();
   ordered_json loss = ordered_json::array();
   for (const LossRow& r : run.trainer.rows()) loss.push_back({r.step, number(r.train), number(r.val)});
