@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/thread_guards.h"
 
 namespace weft {
 namespace {
@@ -184,6 +185,9 @@ void set_num_threads(int n) {
 }
 
 bool in_parallel_region() { return tls_in_region; }
+
+SerialGuard::SerialGuard() : before_(std::exchange(tls_in_region, true)) {}
+SerialGuard::~SerialGuard() { tls_in_region = before_; }
 
 bool detail::run_on_pool(int64_t pieces, PieceFn fn, void* context) {
   if (tls_in_region || num_threads() == 1) return false;

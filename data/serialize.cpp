@@ -56,15 +56,7 @@ StateDict read_with_ties(const formats::InputFile& file) {
   return std::move(content.tensors);
 }
 
-}  // namespace
-
-void save(const std::string& path, const Value& value) {
-  formats::AtomicFile file(path);
-  formats::write_torch(file, value);
-  file.commit();
-}
-
-Value load(const std::string& path) {
+Value read_any(const std::string& path) {
   const formats::InputFile file(path);
   if (formats::looks_like_npy(file)) return formats::read_npy(file);
   if (path.ends_with(".safetensors") || formats::looks_like_safetensors(file)) return read_with_ties(file);
@@ -77,6 +69,16 @@ Value load(const std::string& path) {
   return formats::read_torch_zip(file, zip);
 }
 
+}  // namespace
+
+void save(const std::string& path, const Value& value) {
+  formats::AtomicFile file(path);
+  formats::write_torch(file, value);
+  file.commit();
+}
+
+Value load(const std::string& path, const TransferOptions& o) { return transfer(read_any(path), o); }
+
 void save_safetensors(const std::string& path, const StateDict& tensors,
                       const std::map<std::string, std::string>& metadata) {
   StateDict kept = tensors;
@@ -87,7 +89,9 @@ void save_safetensors(const std::string& path, const StateDict& tensors,
   file.commit();
 }
 
-StateDict load_safetensors(const std::string& path) { return read_with_ties(formats::InputFile(path)); }
+StateDict load_safetensors(const std::string& path, const TransferOptions& o) {
+  return transfer(read_with_ties(formats::InputFile(path)), o).as_state_dict();
+}
 
 std::map<std::string, std::string> safetensors_metadata(const std::string& path) {
   return formats::read_safetensors_metadata(formats::InputFile(path));

@@ -3,10 +3,11 @@
 #include <string>
 
 #include "core/value.h"
+#include "data/transfer.h"
 
 namespace weft {
 
-/// Writes a value (nested dicts, lists, numbers, text, tensors) as torch.save does; PyTorch opens it with
+/// Writes a value (nested dicts, lists, numbers, text, tensors of any device) as torch.save does; PyTorch opens it with
 /// weights_only=True. Tensors that share memory share it again after loading. The file appears under its name only when
 /// complete; if anything fails (full disk, no permission: FileError) a file that was there stays as it was. The same
 /// value gives the same bytes.
@@ -15,9 +16,10 @@ namespace weft {
 void save(const std::string& path, const Value& value);
 
 /// Reads a file by its content: PyTorch's .pt (zip and the legacy format), .safetensors, .npy (a tensor) and .npz.
-/// Tensors come to the CPU. Safe on files of strangers: nothing in them is executed, every length is checked; FileError
-/// for anything that is not right.
-Value load(const std::string& path);
+/// Tensors come to the CPU, or to the device and dtype asked for: `load("m.pt", {.device = "cuda:0", .dtype =
+/// DType::bf16})`. Safe on files of strangers: nothing in them is executed, every length is checked; FileError for
+/// anything that is not right.
+Value load(const std::string& path, const TransferOptions& o = {});
 
 /// Writes tensors and text metadata as .safetensors, atomically as save() does. Of tensors that are the same view of
 /// the same memory (tied weights) only the first is stored; the others are noted in the metadata as "tied:NAME" ->
@@ -25,7 +27,7 @@ Value load(const std::string& path);
 void save_safetensors(const std::string& path, const StateDict& tensors,
                       const std::map<std::string, std::string>& metadata = {});
 /// Reads a .safetensors file, tied names restored. FileError for anything else than a well-formed file.
-StateDict load_safetensors(const std::string& path);
+StateDict load_safetensors(const std::string& path, const TransferOptions& o = {});
 /// Only the metadata of a .safetensors file.
 std::map<std::string, std::string> safetensors_metadata(const std::string& path);
 

@@ -250,12 +250,21 @@ StateDict Module::state_dict() const {
   return out;
 }
 
+std::string IncompatibleKeys::str() const {
+  std::string text;
+  for (const auto& [what, names] :
+       {std::pair("missing", &missing), std::pair("unexpected", &unexpected), std::pair("mismatched", &mismatched)})
+    for (const std::string& name : *names) text += std::string(text.empty() ? "" : "\n") + what + ": " + name;
+  return text;
+}
+
 IncompatibleKeys Module::load_state_dict(const StateDict& state, LoadOptions o) {
   std::vector<NamedTensor> own;
   ModuleTree::state(*this, "", own);
   IncompatibleKeys keys;
   std::string problems;
   std::unordered_set<std::string> known;
+  std::vector<std::pair<Tensor, const Tensor*>> copies;
   for (const NamedTensor& n : own) {
     known.insert(n.name);
     const Tensor* value = state.find(n.name);
@@ -263,8 +272,12 @@ IncompatibleKeys Module::load_state_dict(const StateDict& state, LoadOptions o) 
       keys.missing.push_back(n.name);
       if (o.strict) problems += detail::format("\n  missing: {} {}", {n.name, n.tensor.sizes()});
     } else if (!value->defined() || value->sizes() != n.tensor.sizes()) {
-      problems += detail::format("\n  shape: {} is {} here, {} in the state",
-                                 {n.name, n.tensor.sizes(), value->defined() ? value->sizes() : Dims()});
+      keys.mismatched.push_back(n.name);
+      if (!o.ignore_mismatched)
+        problems += detail::format("\n  shape: {} is {} here, {} in the state",
+                                   {n.name, n.tensor.sizes(), value->defined() ? value->sizes() : Dims()});
+    } else {
+      copies.emplace_back(n.tensor, value);
     }
   }
   for (const auto& [name, value] : state)
@@ -276,8 +289,7 @@ IncompatibleKeys Module::load_state_dict(const StateDict& state, LoadOptions o) 
   WEFT_CHECK(problems.empty(), "load_state_dict: the state does not fit {}; nothing was loaded:{}", type_name(),
              problems);
   NoGrad guard;
-  for (NamedTensor& n : own)
-    if (const Tensor* value = state.find(n.name)) n.tensor.copy_(*value);
+  for (auto& [tensor, value] : copies) tensor.copy_(*value);
   return keys;
 }
 

@@ -59,12 +59,17 @@ struct NamedModule {
   std::string name;
   Module* module;
 };
-/// What load_state_dict(state, {.strict = false}) left alone.
+/// What a load_state_dict() that is not strict left alone.
 struct IncompatibleKeys {
   std::vector<std::string> missing, unexpected;
+  std::vector<std::string> mismatched;  ///< of another shape: only with ignore_mismatched
+  bool empty() const { return missing.empty() && unexpected.empty() && mismatched.empty(); }
+  /// A line per name; empty when all was loaded.
+  std::string str() const;
 };
 struct LoadOptions {
-  bool strict = true;  ///< missing and unexpected names are errors
+  bool strict = true;              ///< missing and unexpected names are errors
+  bool ignore_mismatched = false;  ///< tensors of another shape are left alone (a new head) instead of an error
 };
 
 /// Sees the direct members of a module in the order of their registration.
@@ -139,8 +144,8 @@ class Module {
   /// All parameters and persistent buffers by dotted name, without history; they share the module's memory. Tied ones
   /// are listed under each name.
   StateDict state_dict() const;
-  /// Copies values into the tensors that are there, converting dtypes. One error names all missing, unexpected and
-  /// mismatched entries, and then nothing has been changed.
+  /// Copies values into the tensors that are there, converting dtypes and devices. One error names all missing,
+  /// unexpected and mismatched entries, and then nothing has been changed; what the options allow is in the result.
   IncompatibleKeys load_state_dict(const StateDict& state, LoadOptions o = {});
 
   // ---- hooks of modules derived from nn::Layer, whose forward() is called through operator(). They see the first

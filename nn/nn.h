@@ -1,5 +1,6 @@
 #pragma once
 // All of nn.
+#include "nn/averaged_model.h"
 #include "nn/clip.h"
 #include "nn/functional.h"
 #include "nn/init.h"

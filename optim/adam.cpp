@@ -87,23 +87,22 @@ void Adam::load_state_dict(const Value& state) {
   for (const Group& g : groups_) sizes.push_back(g.params.size());
   const auto& list = detail::check_groups(state, sizes);
   std::vector<Group> loaded = groups_;
-  int64_t index = 0;
   for (size_t k = 0; k < loaded.size(); ++k) {
     Group& g = loaded[k];
     const Value& d = list[k];
     AdamOptions o = g.options;
-    o.lr = d.at("lr").as_double("lr");
+    o.lr = detail::number_of(d, "lr");
     const auto& betas = d.at("betas").as_list("betas");
     WEFT_CHECK(betas.size() == 2, "load_state_dict: betas has {} values", betas.size());
     o.betas = {betas[0].as_double("betas"), betas[1].as_double("betas")};
-    o.eps = d.at("eps").as_double("eps");
-    o.weight_decay = d.at("weight_decay").as_double("weight_decay");
+    o.eps = detail::number_of(d, "eps");
+    o.weight_decay = detail::number_of(d, "weight_decay");
     o.amsgrad = d.at("amsgrad").as_bool("amsgrad");
     o.maximize = d.contains("maximize") && d.at("maximize").as_bool("maximize");
     g.options = o;
-    for (size_t i = 0; i < g.params.size(); ++i, ++index) {
+    for (size_t i = 0; i < g.params.size(); ++i) {
       g.state[i] = {};
-      const Value* s = detail::state_of(state, index);
+      const Value* s = detail::state_of(state, d, i);
       if (!s) continue;
       const Value& step = s->at("step");
       g.state[i].step = step.is_tensor() ? step.as_tensor().item<int64_t>() : step.as_int("step");

@@ -84,10 +84,16 @@ const Value::List& check_groups(const Value& state, const std::vector<size_t>& s
   return list;
 }
 
-const Value* state_of(const Value& state, int64_t index) {
+const Value* state_of(const Value& state, const Value& group, size_t i) {
+  const int64_t index = group.at("params").as_list("params")[i].as_int("params");
   const Value& all = state.at("state");
   const Value* s = all.find(index);
   return s ? s : all.find(std::to_string(index));
+}
+
+double number_of(const Value& group, const char* name) {
+  const Value& v = group.at(name);
+  return v.is_tensor() ? v.as_tensor().item<double>() : v.as_double(name);
 }
 
 }  // namespace detail

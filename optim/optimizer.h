@@ -129,8 +129,10 @@ Value save_groups(const Groups& groups, F group_dict, G state_of) {
 }
 /// The list of groups in `state`, its length and numbers of parameters checked against `sizes`.
 const Value::List& check_groups(const Value& state, const std::vector<size_t>& sizes);
-/// The state of parameter `index`, null when there is none.
-const Value* state_of(const Value& state, int64_t index);
+/// The state of parameter i of a saved group, null when there is none: groups number their parameters.
+const Value* state_of(const Value& state, const Value& group, size_t i);
+/// A number of a saved group: PyTorch also has 0-dim tensors there (a learning rate in a graph).
+double number_of(const Value& group, const char* name);
 }  // namespace detail
 
 }  // namespace weft::optim

@@ -65,18 +65,17 @@ void SGD::load_state_dict(const Value& state) {
   for (const Group& g : groups_) sizes.push_back(g.params.size());
   const auto& list = detail::check_groups(state, sizes);
   std::vector<Group> loaded = groups_;
-  int64_t index = 0;
   for (size_t k = 0; k < loaded.size(); ++k) {
     Group& g = loaded[k];
     const Value& d = list[k];
-    g.options = {.lr = d.at("lr").as_double("lr"),
-                 .momentum = d.at("momentum").as_double("momentum"),
-                 .dampening = d.at("dampening").as_double("dampening"),
-                 .weight_decay = d.at("weight_decay").as_double("weight_decay"),
+    g.options = {.lr = detail::number_of(d, "lr"),
+                 .momentum = detail::number_of(d, "momentum"),
+                 .dampening = detail::number_of(d, "dampening"),
+                 .weight_decay = detail::number_of(d, "weight_decay"),
                  .nesterov = d.at("nesterov").as_bool("nesterov"),
                  .maximize = d.contains("maximize") && d.at("maximize").as_bool("maximize")};
-    for (size_t i = 0; i < g.params.size(); ++i, ++index) {
-      const Value* s = detail::state_of(state, index);
+    for (size_t i = 0; i < g.params.size(); ++i) {
+      const Value* s = detail::state_of(state, d, i);
       const Value* buffer = s ? s->find("momentum_buffer") : nullptr;
       g.state[i] = buffer && !buffer->is_none() ? detail::loaded(*buffer, g.params[i], "momentum_buffer") : Tensor();
     }

@@ -35,4 +35,13 @@ if(TARGET weft_program)
     add_test(NAME ${command} COMMAND python3 ${CMAKE_CURRENT_SOURCE_DIR}/tools/check_${command}.py $<TARGET_FILE:weft_program>)
     set_tests_properties(${command} PROPERTIES TIMEOUT 600)
   endforeach()
+  if(NOT WEFT_SANITIZE)  # what a kill does to a file does not depend on the build
+    add_test(NAME crash COMMAND ${PROJECT_SOURCE_DIR}/tools/crash_test --program $<TARGET_FILE:weft_program> --kills 12)
+    set_tests_properties(crash PROPERTIES TIMEOUT 600)
+  endif()
+endif()
+
+if(TARGET interop AND TARGET weft_program)
+  add_test(NAME interop.torch COMMAND ${PROJECT_SOURCE_DIR}/tools/interop_check --program $<TARGET_FILE:interop> --weft $<TARGET_FILE:weft_program>)
+  set_tests_properties(interop.torch PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
 endif()

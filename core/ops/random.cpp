@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <utility>
 
 #include "core/error.h"
 #include "core/ops/philox.h"
@@ -10,6 +11,7 @@
 #include "core/ops/require.h"
 #include "core/ops/softmax.h"
 #include "core/recompute.h"
+#include "core/thread_guards.h"
 #include "core/thread_state.h"
 
 namespace weft {
@@ -31,25 +33,33 @@ void Generator::set_state(const State& s) {
 }
 
 namespace {
-constinit thread_local Generator* repeated = nullptr;  // of this thread's detail::Recompute
-}
+constinit thread_local Generator* tls_generator = nullptr;
+constinit thread_local int tls_recomputing = 0;
+}  // namespace
 namespace detail {
-Recompute::Recompute(const Generator::State& start) : before_(repeated) {
+Recompute::Recompute(const Generator::State& start) : before_(std::exchange(tls_generator, &generator_)) {
   generator_.set_state(start);
-  repeated = &generator_;
+  ++tls_recomputing;
 }
-Recompute::~Recompute() { repeated = before_; }
-bool is_recomputing() { return repeated != nullptr; }
+Recompute::~Recompute() {
+  tls_generator = before_;
+  --tls_recomputing;
+}
+bool is_recomputing() { return tls_recomputing > 0; }
 }  // namespace detail
 
 Generator& default_generator() {
-  if (repeated) return *repeated;
+  if (tls_generator) [[unlikely]]
+    return *tls_generator;
   static Generator generator([] {
     std::random_device device;
     return (static_cast<uint64_t>(device()) << 32 | device()) & ((uint64_t{1} << 53) - 1);
   }());
   return generator;
 }
+GeneratorGuard::GeneratorGuard(Generator& generator) : before_(std::exchange(tls_generator, &generator)) {}
+GeneratorGuard::~GeneratorGuard() { tls_generator = before_; }
+
 Generator& manual_seed(uint64_t seed) { return default_generator().manual_seed(seed); }
 
 Generator::State detail::take_state(Generator* generator, int64_t n, DType dtype) {

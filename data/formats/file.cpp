@@ -1,6 +1,7 @@
 #include "data/formats/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,9 +19,24 @@ namespace {
 constexpr uint64_t kBuffer = 1 << 16;
 constexpr uint64_t kLargestCall = 1 << 30;  // read() and write() take at most 2 GiB a call
 
+constexpr const char* kTemporary = ".tmp.";
+
 std::string reason(int error) { return std::generic_category().message(error); }
 
 }  // namespace
+
+void remove_leftovers(const std::string& folder, const std::string& start) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder.empty() ? "." : folder, error), end; !error && at != end;
+       at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (!name.starts_with(start) || name.find(kTemporary) == std::string::npos) continue;
+    const int fd = ::open(at->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) continue;
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlink(at->path().c_str());
+    ::close(fd);
+  }
+}
 
 InputFile::InputFile(std::string path) : path_(std::move(path)) {
   fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // O_NONBLOCK: opening a pipe must not wait
@@ -74,20 +90,33 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
     const auto resolved = std::filesystem::canonical(path_, error);
     if (!error) target_ = resolved.string();
   }
-  static std::atomic<unsigned> counter{0};
-  for (int attempt = 0; fd_ < 0 && attempt < 100; ++attempt) {
-    temporary_ = target_ + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter++);
-    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd_ < 0 && errno != EEXIST) break;
-  }
+  const std::filesystem::path target(target_);
+  remove_leftovers(target.parent_path().string(), target.filename().string() + kTemporary);
+  int why = EEXIST;
+  for (int attempt = 0; fd_ < 0 && attempt < 100; ++attempt)
+    if (!open_temporary()) why = errno;
   if (fd_ < 0) {
-    const int why = errno;
     temporary_.clear();
     fail("write", why);
   }
   struct stat old;
   if (::stat(target_.c_str(), &old) == 0)
     (void)!::fchmod(fd_, old.st_mode & 07777);  // only a nicety: keep the old file's mode
+}
+
+/// Opens and locks the next temporary file: a lock that is free tells that its writer is gone.
+bool AtomicFile::open_temporary() {
+  static std::atomic<unsigned> counter{0};
+  temporary_ = target_ + kTemporary + std::to_string(::getpid()) + "." + std::to_string(counter++);
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (fd_ < 0) return false;
+  ::flock(fd_, LOCK_EX | LOCK_NB);  // file systems without locks: leftovers stay
+  struct stat info;
+  if (::fstat(fd_, &info) == 0 && info.st_nlink > 0) return true;
+  ::close(fd_);  // taken for a leftover before it was locked
+  fd_ = -1;
+  errno = EEXIST;
+  return false;
 }
 
 AtomicFile::~AtomicFile() {

@@ -28,10 +28,11 @@ class InputFile {
   uint64_t size_ = 0;
 };
 
-/// A file that appears under its name only when it is complete: written to a temporary file in the same folder, synced,
-/// renamed. Until commit() returns, a file of that name stays as it was; without commit() the temporary file is
-/// removed. A path that is a device or a pipe is written directly. Every failure is a FileError with the path and the
-/// system's reason.
+/// A file that appears under its name only when it is complete: written to a temporary file in the same folder
+/// (NAME.tmp.PID.N), synced, renamed, and the folder synced. Until commit() returns, a file of that name stays as it
+/// was; without commit() the temporary file is removed, and what killed processes left of them goes when the same name
+/// is written next. A path that is a device or a pipe is written directly. Every failure is a FileError with the path
+/// and the system's reason.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -48,6 +49,7 @@ class AtomicFile {
 
  private:
   [[noreturn]] void fail(const char* doing, int error);
+  bool open_temporary();
   void flush();
   void write_out(const char* data, uint64_t n);
 
@@ -57,6 +59,9 @@ class AtomicFile {
   uint64_t position_ = 0;
   int fd_ = -1;
 };
+
+/// Removes temporary files of AtomicFile in `folder` whose names begin with `start` and whose writers are gone.
+void remove_leftovers(const std::string& folder, const std::string& start);
 
 /// Reverses the bytes of each of `count` elements of `itemsize` bytes.
 void swap_bytes(void* data, uint64_t count, unsigned itemsize);

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "data/formats/bytes.h"
 #include "data/formats/pickle.h"
+#include "data/formats/storages.h"
 #include "data/formats/torch_decode.h"
 
 namespace weft::formats {
@@ -166,7 +167,7 @@ class TorchEncoder {
   }
   std::string finish() { return out_.finish(); }
   /// One tensor per storage, in the order of their keys "0", "1", ...
-  const std::vector<Tensor>& storages() const { return storages_; }
+  const std::vector<Tensor>& storages() const { return storages_.flat(); }
 
  private:
   // Protocol 2 has no bytes; PyTorch's reader takes what Python 3 writes for them.
@@ -224,23 +225,15 @@ class TorchEncoder {
   }
 
   void write_tensor(const Tensor& t) {
-    WEFT_CHECK(t.defined(), "save: an undefined tensor; leave it out or use none");
-    const auto storage_bytes = static_cast<int64_t>(t.impl()->storage ? t.impl()->storage->bytes : 0);
-    const int64_t numel = storage_bytes / static_cast<int64_t>(itemsize(t.dtype()));
-    const void* identity = storage_bytes ? static_cast<const void*>(t.impl()->storage) : t.impl();
-    const auto [found, added] = keys_.try_emplace(identity, storages_.size());
-    if (added) storages_.push_back(detail::alias(t, {numel}, {1}, 0));
-    WEFT_CHECK(storages_[found->second].dtype() == t.dtype(),
-               "save: tensors of {} and {} share one storage; clone one of them", t.dtype(),
-               storages_[found->second].dtype());
+    const size_t key = storages_.add(t, "save");
     out_.global("torch._utils", "_rebuild_tensor_v2");
     out_.mark();
     out_.mark();
     out_.text("storage");
     out_.global("torch", storage_class(t.dtype()));
-    out_.text(std::to_string(found->second));
+    out_.text(std::to_string(key));
     out_.text("cpu");
-    out_.integer(numel);
+    out_.integer(storages_.flat()[key].numel());
     out_.tuple();
     out_.persistent();
     out_.integer(t.storage_offset());
@@ -255,8 +248,7 @@ class TorchEncoder {
   }
 
   PickleWriter out_;
-  std::vector<Tensor> storages_;
-  std::unordered_map<const void*, size_t> keys_;
+  Storages storages_;
 };
 
 }  // namespace

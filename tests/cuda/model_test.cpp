@@ -116,8 +116,23 @@ TEST_CASE("files hold tensors of a device, and load where they are wanted") {
   save(path, {{"model", net.state_dict()}});
   Net again;
   again.load_state_dict(load(path)["model"].as_state_dict());
-  std::filesystem::remove(path);
   CHECK(equal(again.up.weight, net.up.weight.cpu()));
+  const Value placed = load(path, {.device = "cuda", .dtype = DType::bf16});
+  const Tensor weight = placed["model"]["up.weight"].as_tensor();
+  CHECK(weight.device() == Device("cuda"));
+  CHECK(equal(weight.cpu(), net.up.weight.cpu().to(DType::bf16)));
+  // An asynchronous save holds what was there at the call, although the device goes on.
+  const Tensor before = net.up.weight.detach().cpu();
+  AsyncSaver saver;
+  saver.save(path, {{"model", net.state_dict()}});
+  {
+    NoGrad guard;
+    net.up.weight.fill_(7);
+  }
+  saver.wait();
+  CHECK(equal(load(path)["model"]["up.weight"].as_tensor(), before));
+  std::filesystem::remove(path);
+  net.load_state_dict(again.state_dict());
   Net there;
   there.to("cuda");
   there.load_state_dict(again.state_dict());

@@ -184,6 +184,17 @@ TEST_CASE("state_dict and load_state_dict") {
   CHECK(keys.missing == Names{"down.weight"});
   CHECK(keys.unexpected == Names{"head.weight"});
   CHECK(all_equal(m.up.bias, 1));
+
+  // A new head: what does not fit stays, and the report names it.
+  bad.set("up.weight", ones({3, 8}));
+  bad.set("up.bias", full({8}, 2));
+  CHECK(contains(message([&] { m.load_state_dict(bad, {.ignore_mismatched = true}); }), "missing: down.weight [2, 8]"));
+  keys = m.load_state_dict(bad, {.strict = false, .ignore_mismatched = true});
+  CHECK(keys.mismatched == Names{"up.weight"});
+  CHECK(keys.str() == "missing: down.weight\nunexpected: head.weight\nmismatched: up.weight");
+  CHECK(all_equal(m.up.weight, 1));
+  CHECK(all_equal(m.up.bias, 2));
+  CHECK(m.load_state_dict(other.state_dict()).empty());
 }
 
 TEST_CASE("train, eval, apply, zero_grad, requires_grad_") {

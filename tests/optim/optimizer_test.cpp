@@ -99,6 +99,21 @@ TEST_CASE("a state loads into a fresh optimizer and goes on with the same bits")
   }
 }
 
+TEST_CASE("a state as PyTorch may write it: parameters numbered otherwise, a learning rate in a tensor") {
+  Tensor p = parameter({1}), q = parameter({2, 3});
+  optim::SGD o({p, q}, {.lr = 1, .momentum = 0.5});
+  Value state = o.state_dict();
+  Value& group = state.mutable_at("param_groups").mutable_at(0);
+  group.set("params", Value::list({4, 2}));
+  group.set("lr", scalar_tensor(0.25));
+  state.set("state", {{2, {{"momentum_buffer", full({2}, 7.0)}}}, {4, {{"momentum_buffer", Value()}}}});
+  o.load_state_dict(state);
+  CHECK(o.lr() == 0.25);
+  const Value back = o.state_dict();
+  CHECK_FALSE(back["state"].contains(0));
+  CHECK(first(back["state"][1]["momentum_buffer"].as_tensor()) == 7);
+}
+
 TEST_CASE("optimizers refuse what cannot be right, in one line") {
   Tensor p = parameter({1}), plain = ones({1}), other = parameter({1, 2});
   CHECK_THROWS_AS(optim::SGD({p}, {.lr = -1}), Error);

@@ -108,12 +108,14 @@ class Demo(unittest.TestCase):
         self.assertNotIn("http", page.replace("http-equiv", ""))
 
     def test_resume(self):
-        for more in ([], ["--optimizer", "sgd", "--schedule", "step:4"], ["--accumulate", "2", "--schedule", "constant"]):
+        """Any number of threads and workers, before and behind the stop."""
+        for more in ([], ["--optimizer", "sgd", "--schedule", "step:4"], ["--accumulate", "2", "--schedule", "constant"],
+                     ["--amp", "f16", "--schedule", "OneCycleLR", "--save-every", "3"], ["--checkpointing", "--schedule", "ReduceLROnPlateau:patience=0"]):
             with self.subTest(more=more):
                 whole = self.run_json("--steps", 12, "--out", self.path("whole"), "--threads", 2, *more)
-                self.succeed(self.gpt("--steps", 7, "--out", self.path("half"), "--threads", 1, *more))
+                self.succeed(self.gpt("--steps", 7, "--out", self.path("half"), "--threads", 1, "--workers", 3, *more))
                 rest = weft("demo", "gpt", "--resume", self.path("half", "checkpoint.pt"), "--steps", 12, "--out", self.path("rest"),
-                            "--json", self.path("rest.json"))
+                            "--json", self.path("rest.json"), "--workers", 1)
                 self.succeed(rest)
                 resumed = json.loads(read(self.path("rest.json")))
                 self.assertEqual(whole["loss"], resumed["loss"])
@@ -127,6 +129,7 @@ class Demo(unittest.TestCase):
         def resume(*args):
             return weft("demo", "gpt", "--resume", *args)
         self.refuse(2, "--embd.*trained with 16", resume(checkpoint, "--embd", 32))
+        self.refuse(2, "--batch.*trained with 4", resume(checkpoint, "--batch", 8))
         self.refuse(1, "give more --steps", resume(checkpoint))
         self.refuse(1, "is a checkpoint of weft demo gpt, not mnist", weft("demo", "mnist", "--resume", checkpoint))
         with open(self.path("other.txt"), "w") as file:
@@ -145,6 +148,29 @@ class Demo(unittest.TestCase):
         self.assertEqual((whole["settings"]["amp"], half["settings"]["amp"]), ("none", "bf16"))
         self.assertNotEqual(whole["loss"], half["loss"])
         self.assertAlmostEqual(whole["final"]["val"], half["final"]["val"], delta=0.05)
+
+    def test_what_changes_no_bits(self):
+        whole = self.run_json("--steps", 8, "--accumulate", 2)
+        for more in (["--workers", 4], ["--checkpointing"], ["--save-every", 1, "--out", self.path("out")]):
+            with self.subTest(more=more):
+                run = self.run_json("--steps", 8, "--accumulate", 2, *more)
+                self.assertEqual((run["loss"], run["sample"]), (whole["loss"], whole["sample"]))
+
+    def test_schedules(self):
+        """Every schedule trains, and goes on where it stopped; another one, or another --lr, begins at the same step."""
+        names = ["StepLR:step_size=2,gamma=0.5", "MultiStepLR:milestones=2+4", "ConstantLR", "LinearLR:total_iters=6", "ExponentialLR", "PolynomialLR",
+                 "CosineAnnealingLR:T_max=6", "CosineAnnealingWarmRestarts:T_0=3", "CyclicLR:step_size_up=2", "OneCycleLR:total_steps=1000", "ReduceLROnPlateau"]
+        for name in names:
+            with self.subTest(name=name):
+                whole = self.run_json("--steps", 6, "--schedule", name)
+                self.assertNotEqual(whole["settings"]["schedule"], name.split(":")[0])
+                self.succeed(self.gpt("--steps", 3, "--schedule", name, "--out", self.path("half")))
+                self.succeed(weft("demo", "gpt", "--resume", self.path("half", "checkpoint.pt"), "--steps", 6, "--json", self.path("rest.json")))
+                self.assertEqual(whole["loss"], json.loads(read(self.path("rest.json")))["loss"])
+        self.succeed(weft("demo", "gpt", "--resume", self.path("half", "checkpoint.pt"), "--steps", 6, "--schedule", "LinearLR", "--lr", "0.5"))
+        for text, pattern in (("StepLR:gamma", "StepLR takes step_size, gamma, not 'gamma'"), ("LinearLR:total_iters=0", "'0' is no value of total_iters"),
+                              ("constant:3", "constant takes no number"), ("StepLR:gamma=1+2", "takes one number"), ("LambdaLR", "'LambdaLR' is no schedule")):
+            self.refuse(2, pattern, self.gpt("--schedule", text))
 
     def test_interrupt(self):
         command = [PROGRAM, "demo", "gpt", "--text", self.text, *TINY, "--steps", "1000000", "--out", self.path("out"), "--json", self.path("run.json")]
@@ -167,7 +193,7 @@ class Demo(unittest.TestCase):
                               (["--lr", "-1"], "--lr"), (["--lr", "nan"], "--lr"), (["--batch", "0"], "--batch"), (["--optimizer", "magic"], "--optimizer"),
                               (["--schedule", "cosine:0"], "--schedule"), (["--schedule", "sometimes"], "--schedule"), (["--heads", "3"], "divided"),
                               (["--device", "cuda:9"], "no device cuda:9: .*CUDA"), (["--device", "toaster"], "toaster"), (["--amp", "f64"], "--amp"), (["--mode", "magic"], "--mode"), (["--threads", "0"], "--threads"),
-                              (["--seed", "-5"], "--seed"), (["--data", "x"], "--data")):
+                              (["--seed", "-5"], "--seed"), (["--workers", "-1"], "--workers"), (["--save-every", "0"], "--save-every"), (["--data", "x"], "--data")):
             with self.subTest(args=args):
                 self.refuse(2, pattern, self.gpt(*args))
         self.refuse(2, "subcommand", weft("demo"))
@@ -217,7 +243,7 @@ class Demo(unittest.TestCase):
         self.assertGreater(run["images_per_s"], 0)
         self.assertGreaterEqual(run["final"]["accuracy"], 0)
         self.assertIn("<figure", read(self.path("whole", "report.html")).decode())
-        self.succeed(weft("demo", "mnist", "--steps", 4, "--batch", 8, "--out", self.path("half")))
+        self.succeed(weft("demo", "mnist", "--steps", 4, "--batch", 8, "--out", self.path("half"), "--workers", 2))
         self.succeed(weft("demo", "mnist", "--steps", 6, "--resume", self.path("half", "checkpoint.pt"), "--json", self.path("rest.json")))
         self.assertEqual(run["loss"], json.loads(read(self.path("rest.json")))["loss"])
 

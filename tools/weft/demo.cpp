@@ -15,6 +15,7 @@
 #include "tools/weft/commands.h"
 #include "tools/weft/demo_output.h"
 #include "tools/weft/demo_progress.h"
+#include "tools/weft/demo_schedule.h"
 #include "tools/weft/demo_train.h"
 #include "tools/weft/device.h"
 
@@ -42,13 +43,16 @@ void merge(Settings& s, const std::set<std::string>& given, const Value& checkpo
   each_setting(s, [&](const char* name, auto& member, OnResume rule) {
     using Member = std::remove_cvref_t<decltype(member)>;
     const Value* value = saved.find(name);
-    if (!value && std::string_view(name) == "amp") return;  // checkpoints made before there was a choice
+    // Checkpoints made before there was a choice.
+    if (!value && (std::string_view(name) == "amp" || std::string_view(name) == "checkpointing")) return;
     WEFT_CHECK_FILE(value, "resume: '{}' lacks the setting '{}'", s.resume, name);
     Member before{};
     if constexpr (std::is_same_v<Member, std::string>)
       before = value->as_string(name);
     else if constexpr (std::is_same_v<Member, double>)
       before = value->as_double(name);
+    else if constexpr (std::is_same_v<Member, bool>)
+      before = value->as_bool(name);
     else
       before = value->as_int(name);
     if (given.count(name) == 0)
@@ -73,7 +77,7 @@ int run(Settings s, const Demo& demo, const std::set<std::string>& given) {
     merge(s, given, checkpoint);
   }
   check(s);
-  s.schedule = complete_schedule(s.schedule, s.steps, demo.steps);
+  s.schedule = complete_schedule(s.schedule, s.steps, demo.steps, s.lr);
   if (s.threads > 0) set_num_threads(s.threads);
   s.threads = num_threads();
   manual_seed(static_cast<uint64_t>(s.seed));
@@ -81,10 +85,11 @@ int run(Settings s, const Demo& demo, const std::set<std::string>& given) {
 
   const std::unique_ptr<Task> task = demo.make(s);
   task->model().to(device);
+  task->model().checkpointing = s.checkpointing;
   Trainer trainer(s, *task);
   if (checkpoint.is_dict()) trainer.resume(checkpoint, s.resume);
   checkpoint = Value();
-  const Output output(s, task->model());
+  Output output(s, task->model());
 
   int64_t weights = 0;
   for (const Tensor& p : task->model().parameters()) weights += p.numel();
@@ -123,9 +128,6 @@ int run(Settings s, const Demo& demo, const std::set<std::string>& given) {
   return 0;
 }
 
-std::string check_schedule(const std::string& text) {
-  return parse_schedule(text) ? "" : "'" + text + "' is no schedule; constant, cosine, cosine:N, step, step:N are";
-}
 std::string check_rate(const std::string& text) {
   double v = 0;
   return CLI::detail::lexical_cast(text, v) && std::isfinite(v) && v > 0 ? ""
@@ -151,19 +153,26 @@ tools::Run add_one(CLI::App& app, const Demo& demo) {
       ->check(CLI::IsMember({"adamw", "adam", "sgd"}))
       ->capture_default_str();
   app.add_option("--schedule", s->schedule,
-                 fmt::format("constant, cosine[:N] (down to a tenth at step N; default: --steps, at least {}), "
-                             "step[:N] (a tenth every N steps)",
-                             demo.steps))
+                 fmt::format("{}; cosine goes down to a tenth at step N (default: --steps, at least {}), step to a "
+                             "tenth every N steps; PyTorch's as StepLR:step_size=100,gamma=0.5, "
+                             "MultiStepLR:milestones=100+200",
+                             schedule_help(), demo.steps))
       ->check(check_schedule)
       ->capture_default_str();
   app.add_option("--device", s->device, "cpu, cuda or cuda:N")->check(tools::check_device)->capture_default_str();
   app.add_option("--mode", s->mode, "eager")->check(CLI::IsMember({"eager"}))->capture_default_str();
-  app.add_option("--amp", s->amp, "none, or bf16: forward passes under Autocast")
-      ->check(CLI::IsMember({"none", "bf16"}))
+  app.add_option("--amp", s->amp, "none; bf16 or f16: forward passes under Autocast, f16 with a GradScaler")
+      ->check(CLI::IsMember({"none", "bf16", "f16"}))
+      ->capture_default_str();
+  app.add_flag("--checkpointing", s->checkpointing,
+               "activations are computed again in backward; never changes results");
+  app.add_option("--workers", s->workers, "threads that make batches ahead; never changes results")
+      ->check(CLI::Range(0, 256, "N"))
       ->capture_default_str();
   app.add_option("--threads", s->threads, "default: all cores; never changes results")->check(CLI::Range(1, 4096, "N"));
   app.add_option("--profile", s->profile, "folder for trace.json, table.txt and profile.html of a few steps");
   app.add_option("--out", s->out, "folder for model.safetensors, checkpoint.pt and report.html");
+  app.add_option("--save-every", s->save_every, "steps between two checkpoints")->check(count)->capture_default_str();
   app.add_option("--resume", s->resume, "continue the run of this checkpoint.pt, with its settings");
   app.add_option("--json", s->json, "write settings, losses and speed to this file");
   app.add_flag("--quiet", s->quiet, "show the result only");

@@ -5,13 +5,17 @@
 #include <string>
 #include <vector>
 
-#include "core/value.h"
-#include "nn/module.h"
+#include "data/train_state.h"
+#include "tools/weft/demo_feed.h"
+#include "tools/weft/models.h"
 #include "tools/weft/report.h"
 
 // Training demos: `weft demo gpt`, `weft demo mnist`. A Task knows model and data; the loop, the files and the command
 // line are shared.
 namespace weft::demo {
+
+/// Steps between validations; a constant, so that a resumed run validates at the same steps.
+inline constexpr int64_t kEvaluateEvery = 200;
 
 /// What the user chooses. The first part travels in checkpoints.
 struct Settings {
@@ -20,14 +24,17 @@ struct Settings {
   double lr = 1e-3;
   int64_t seed = 1;
   std::string optimizer = "adamw";
-  std::string schedule = "cosine";  ///< constant, cosine:N, step:N; N is filled in before training
+  std::string schedule = "cosine";  ///< as demo_schedule.h says; completed before training
   std::string device = "cpu", mode = "eager", amp = "none";
+  bool checkpointing = false;
   std::string text;                                       // gpt; empty: weft's own sources
   int64_t layers = 4, heads = 4, embd = 128, block = 64;  // gpt
   std::string data;                                       // mnist; empty: drawn digits
 
   int threads = 0;  ///< 0: all
+  int workers = 0;
   std::string out, resume, json, profile;
+  int64_t save_every = kEvaluateEvery;
   bool quiet = false;
 };
 
@@ -38,7 +45,7 @@ enum class OnResume : uint8_t { may_change, fixed };
 template <class S, class F>
 void each_setting(S& s, F&& f) {
   f("steps", s.steps, OnResume::may_change);
-  f("batch", s.batch, OnResume::may_change);
+  f("batch", s.batch, OnResume::fixed);
   f("accumulate", s.accumulate, OnResume::may_change);
   f("lr", s.lr, OnResume::may_change);
   f("seed", s.seed, OnResume::fixed);
@@ -47,6 +54,7 @@ void each_setting(S& s, F&& f) {
   f("device", s.device, OnResume::may_change);
   f("mode", s.mode, OnResume::may_change);
   f("amp", s.amp, OnResume::may_change);
+  f("checkpointing", s.checkpointing, OnResume::may_change);
   if (s.demo == "gpt") {
     f("text", s.text, OnResume::may_change);
     f("layers", s.layers, OnResume::fixed);
@@ -72,9 +80,12 @@ struct Shown {
 class Task {
  public:
   virtual ~Task() = default;
-  virtual nn::Module& model() = 0;
-  /// Training loss of batch number `index`; which samples are in it depends on the index and the seed alone.
-  virtual Tensor loss(int64_t index) = 0;
+  virtual models::Model& model() = 0;
+  /// The next batch to train on; what is in it depends on its number and the seed alone.
+  virtual Batch next() = 0;
+  virtual Tensor loss(const Batch& batch) = 0;
+  /// The place in the training data.
+  virtual void add_to(TrainState& state) = 0;
   /// On data never trained on: a fixed part of it, or all.
   virtual Score evaluate(bool all) = 0;
   virtual Shown show() = 0;
@@ -90,9 +101,6 @@ class Task {
 
 std::unique_ptr<Task> make_gpt(const Settings& s);
 std::unique_ptr<Task> make_mnist(const Settings& s);
-
-/// Steps between validations (and checkpoints); a constant, so that a resumed run validates at the same steps.
-inline constexpr int64_t kEvaluateEvery = 200;
 
 struct Outcome {
   Score final;

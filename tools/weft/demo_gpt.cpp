@@ -21,6 +21,20 @@ constexpr double kTemperature = 0.5;
 // The streams of random numbers of one seed.
 constexpr uint64_t kBatchStream = 1, kSampleStream = 2;
 
+/// Where the windows of a batch begin: an endless stream, the i-th place a function of the seed and i.
+class Starts {
+ public:
+  Starts(uint64_t seed, int64_t places) : seed_(seed), places_(static_cast<uint64_t>(places)) {}
+  std::optional<int64_t> next() {
+    const rng::Words w = rng::philox(seed_, at_++, kBatchStream);
+    return static_cast<int64_t>(rng::below(uint64_t{w.w[0]} << 32 | w.w[1], places_));
+  }
+  void skip(int64_t n) { at_ += static_cast<uint64_t>(n); }
+
+ private:
+  uint64_t seed_, places_, at_ = 0;
+};
+
 class Gpt : public Task {
  public:
   explicit Gpt(const Settings& s)
@@ -36,20 +50,21 @@ class Gpt : public Task {
                "gpt: the text has {} characters, --block {} needs {}; give a longer text or a smaller --block", n,
                s.block, least);
     train_ = std::min(n - n / 10, n - s.block - 1);
+    feed_.emplace(Starts(static_cast<uint64_t>(s.seed), train_ - s.block),
+                  Feed<Starts>::Loader::Options{
+                      .batch_size = s.batch,
+                      .num_workers = s.workers,
+                      .collate = [this](const std::vector<int64_t>& starts) { return batch_at(starts); },
+                      .pin_memory = device_.is_cuda(),
+                      .device = device_,
+                      .persistent_workers = s.workers > 0,
+                      .seed = static_cast<uint64_t>(s.seed)});
   }
 
-  nn::Module& model() override { return model_; }
-
-  Tensor loss(int64_t index) override {
-    std::vector<int64_t> starts(static_cast<size_t>(settings_.batch));
-    for (size_t i = 0; i < starts.size(); ++i) {
-      const rng::Words w = rng::philox(static_cast<uint64_t>(settings_.seed),
-                                       static_cast<uint64_t>(index * settings_.batch) + i, kBatchStream);
-      starts[i] = static_cast<int64_t>(
-          rng::below(uint64_t{w.w[0]} << 32 | w.w[1], static_cast<uint64_t>(train_ - settings_.block)));
-    }
-    return loss_of(starts);
-  }
+  models::Model& model() override { return model_; }
+  Batch next() override { return feed_->next(); }
+  Tensor loss(const Batch& b) override { return cross_entropy(model_(b.x).flatten(0, 1), b.y.flatten()); }
+  void add_to(TrainState& state) override { state.add("loader_state_dict", *feed_); }
 
   Score evaluate(bool all) override {
     const int64_t T = settings_.block, windows = (length() - train_ - 1) / T;
@@ -60,7 +75,8 @@ class Gpt : public Task {
       std::vector<int64_t> starts;
       for (int64_t i = at; i < std::min(count, at + kEvaluationBatch); ++i)
         starts.push_back(train_ + i * windows / count * T);
-      sum += loss_of(starts).item<double>() * static_cast<double>(starts.size());
+      const Batch b = batch_at(starts);
+      sum += loss({b.x.to(device_), b.y.to(device_)}).item<double>() * static_cast<double>(starts.size());
     }
     return {.loss = sum / static_cast<double>(count)};
   }
@@ -95,8 +111,8 @@ class Gpt : public Task {
  private:
   int64_t length() const { return static_cast<int64_t>(corpus_.symbols.size()); }
 
-  /// Mean loss of predicting every next character of the windows that begin at `starts`.
-  Tensor loss_of(const std::vector<int64_t>& starts) {
+  /// The windows that begin at `starts`, and the character behind each of theirs. Called by several threads.
+  Batch batch_at(const std::vector<int64_t>& starts) const {
     const int64_t B = static_cast<int64_t>(starts.size()), T = settings_.block;
     const Tensor x = empty({B, T}, {.dtype = DType::i64}), y = empty({B, T}, {.dtype = DType::i64});
     for (int64_t b = 0; b < B; ++b) {
@@ -104,7 +120,7 @@ class Gpt : public Task {
       std::copy_n(from, T, x.data<int64_t>() + b * T);
       std::copy_n(from + 1, T, y.data<int64_t>() + b * T);
     }
-    return cross_entropy(model_(x.to(device_)).flatten(0, 1), y.to(device_).flatten());
+    return {x, y};
   }
 
   /// A symbol by softmax(logits / temperature).
@@ -130,6 +146,7 @@ class Gpt : public Task {
   Corpus corpus_;
   models::Gpt model_;
   int64_t train_ = 0;  ///< characters to train on; the rest is for validation
+  std::optional<Feed<Starts>> feed_;
 };
 
 }  // namespace

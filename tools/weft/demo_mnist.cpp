@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <span>
 
 #include "autograd/autograd.h"
 #include "core/error.h"
@@ -67,6 +68,27 @@ class Stored : public Pictures {
  private:
   Tensor images_, labels_;
   int64_t first_, count_, pixels_;
+};
+
+/// Normalised pictures [B, 1, height, width] and labels [B].
+Batch batch_of(const Pictures& from, int64_t height, int64_t width, std::span<const int64_t> which) {
+  const int64_t B = static_cast<int64_t>(which.size()), pixels = height * width;
+  Tensor x = empty({B, 1, height, width}), y = empty({B}, {.dtype = DType::i64});
+  for (int64_t b = 0; b < B; ++b) {
+    float* to = x.data<float>() + b * pixels;
+    y.data<int64_t>()[b] = from.get(which[static_cast<size_t>(b)], to);
+    for (int64_t k = 0; k < pixels; ++k) to[k] = (to[k] - kMean) / kDeviation;
+  }
+  return {x, y};
+}
+
+/// The training pictures for a DataLoader, which asks for whole batches.
+struct TrainingSet {
+  const Pictures* pictures;
+  int64_t height, width;
+  int64_t size() const { return pictures->size(); }
+  Batch get(int64_t i) const { return get_batch({&i, 1}); }
+  Batch get_batch(std::span<const int64_t> which) const { return batch_of(*pictures, height, width, which); }
 };
 
 struct Data {
@@ -145,22 +167,21 @@ class Mnist : public Task {
       : settings_(s), data_(read_data(s)), model_({1, data_.height, data_.width}, {32, 64}, 128, kClasses) {
     WEFT_CHECK(s.batch <= data_.train->size(), "mnist: --batch {} is more than the {} training pictures", s.batch,
                data_.train->size());
+    feed_.emplace(TrainingSet{data_.train.get(), data_.height, data_.width},
+                  Feed<TrainingSet>::Loader::Options{.batch_size = s.batch,
+                                                     .shuffle = true,
+                                                     .num_workers = s.workers,
+                                                     .pin_memory = device_.is_cuda(),
+                                                     .device = device_,
+                                                     .drop_last = true,
+                                                     .persistent_workers = s.workers > 0,
+                                                     .seed = static_cast<uint64_t>(s.seed)});
   }
 
-  nn::Module& model() override { return model_; }
-
-  Tensor loss(int64_t index) override {
-    // Every pass is a new order; what does not fill a batch at its end is left out.
-    const int64_t per_pass = data_.train->size() / settings_.batch, pass = index / per_pass;
-    if (pass != pass_) {
-      Generator generator(static_cast<uint64_t>(settings_.seed) * 1000003 + static_cast<uint64_t>(pass));
-      order_ = randperm(data_.train->size(), {}, &generator);
-      pass_ = pass;
-    }
-    const int64_t* at = order_.data<int64_t>() + index % per_pass * settings_.batch;
-    const auto [x, y] = batch(*data_.train, {at, at + settings_.batch});
-    return cross_entropy(model_(x), y);
-  }
+  models::Model& model() override { return model_; }
+  Batch next() override { return feed_->next(); }
+  Tensor loss(const Batch& b) override { return cross_entropy(model_(b.x), b.y); }
+  void add_to(TrainState& state) override { state.add("loader_state_dict", *feed_); }
 
   Score evaluate(bool all) override {
     const int64_t n = all ? data_.test->size() : std::min(kEvaluated, data_.test->size());
@@ -211,24 +232,13 @@ class Mnist : public Task {
   std::string dataset() const override { return data_.name; }
 
  private:
-  std::pair<Tensor, Tensor> batch(const Pictures& from, const std::vector<int64_t>& which) const {
-    const int64_t B = static_cast<int64_t>(which.size()), pixels = data_.height * data_.width;
-    Tensor x = empty({B, 1, data_.height, data_.width}), y = empty({B}, {.dtype = DType::i64});
-    for (int64_t b = 0; b < B; ++b) {
-      float* to = x.data<float>() + b * pixels;
-      y.data<int64_t>()[b] = from.get(which[static_cast<size_t>(b)], to);
-      for (int64_t k = 0; k < pixels; ++k) to[k] = (to[k] - kMean) / kDeviation;
-    }
-    return {x.to(device_), y.to(device_)};
-  }
-
   void each_test_batch(int64_t n, const std::function<void(int64_t first, const Tensor& x, const Tensor& y)>& f) {
     NoGrad guard;
     for (int64_t first = 0; first < n; first += kEvaluationBatch) {
       std::vector<int64_t> which;
       for (int64_t i = first; i < std::min(n, first + kEvaluationBatch); ++i) which.push_back(i);
-      const auto [x, y] = batch(*data_.test, which);
-      f(first, x, y);
+      const Batch b = batch_of(*data_.test, data_.height, data_.width, which);
+      f(first, b.x.to(device_), b.y.to(device_));
     }
   }
 
@@ -236,8 +246,7 @@ class Mnist : public Task {
   Device device_{settings_.device};
   Data data_;
   models::Cnn model_;
-  int64_t pass_ = -1;
-  Tensor order_;
+  std::optional<Feed<TrainingSet>> feed_;
 };
 
 }  // namespace

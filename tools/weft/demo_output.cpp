@@ -41,6 +41,7 @@ std::string json_text(const Settings& s, const Finished& run) {
   ordered_json settings{{"demo", s.demo}};
   each_setting(s, [&](const char* name, const auto& value, OnResume) { settings[name] = value; });
   settings["threads"] = s.threads;
+  settings["workers"] = s.workers;
   settings["dataset"] = run.task.dataset();
   ordered_json loss = ordered_json::array();
   for (const LossRow& r : run.trainer.rows()) loss.push_back({r.step, number(r.train), number(r.val)});
@@ -99,8 +100,8 @@ Output::Output(const Settings& settings, const nn::Module& model) : settings_(se
                   settings.out, space.available >> 20, bytes >> 20);
 }
 
-void Output::save_checkpoint(const Value& checkpoint) const {
-  if (!settings_.out.empty()) save(in_folder(settings_.out, "checkpoint.pt"), checkpoint);
+void Output::save_checkpoint(const Value& checkpoint) {
+  if (!settings_.out.empty()) saver_.save(in_folder(settings_.out, "checkpoint.pt"), checkpoint);
 }
 
 void Output::save_profile(const profiler::Profiler& p) const {
@@ -112,7 +113,8 @@ void Output::save_profile(const profiler::Profiler& p) const {
   write_file(in_folder(settings_.profile, "profile.html"), p.html("weft demo " + settings_.demo));
 }
 
-void Output::finish(const Finished& run) const {
+void Output::finish(const Finished& run) {
+  saver_.wait();
   if (!settings_.out.empty()) {
     save_safetensors(in_folder(settings_.out, "model.safetensors"), run.task.model().state_dict(),
                      {{"format", "pt"}, {"demo", settings_.demo}, {"step", std::to_string(run.trainer.step())}});

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -12,15 +11,14 @@
 #include "core/random.h"
 #include "nn/clip.h"
 #include "optim/adam.h"
+#include "optim/schedule_plateau.h"
 #include "optim/sgd.h"
 #include "tools/weft/demo_progress.h"
+#include "tools/weft/demo_schedule.h"
 
 namespace weft::demo {
 namespace {
 
-constexpr int64_t kWarmup = 100;
-constexpr double kLeastRate = 0.1;  // of lr, at the end of the cosine
-constexpr double kDrop = 0.1;       // at each drop of the step schedule
 constexpr double kWeightDecay = 0.1, kMomentum = 0.9, kLargestNorm = 1.0;
 constexpr std::array<double, 2> kBetas = {0.9, 0.99};
 
@@ -82,25 +80,6 @@ bool validated(int64_t step) { return step == 1 || step % kEvaluateEvery == 0; }
 
 }  // namespace
 
-std::optional<Schedule> parse_schedule(const std::string& text) {
-  Schedule s;
-  const size_t colon = text.find(':');
-  s.kind = text.substr(0, colon);
-  if (s.kind != "constant" && s.kind != "cosine" && s.kind != "step") return std::nullopt;
-  if (colon == std::string::npos) return s;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, s.length);
-  if (error != std::errc() || stop != end || s.length < 1 || s.kind == "constant") return std::nullopt;
-  return s;
-}
-
-std::string complete_schedule(const std::string& text, int64_t steps, int64_t default_steps) {
-  const Schedule s = *parse_schedule(text);
-  if (s.kind == "constant" || s.length > 0) return text;
-  const int64_t whole = std::max(steps, default_steps);
-  return fmt::format("{}:{}", s.kind, s.kind == "cosine" ? whole : (whole + 2) / 3);
-}
-
 StopRequest::StopRequest() {
   stop_requested = 0;
   struct sigaction action {};
@@ -119,40 +98,44 @@ Trainer::Trainer(const Settings& settings, Task& task)
     : settings_(settings),
       task_(task),
       parameters_(task.model().parameters()),
-      optimizer_(make_optimizer(settings, parameters_)) {
+      optimizer_(make_optimizer(settings, parameters_)),
+      scaler_({.enabled = settings.amp == "f16"}) {
+  state_.add("step", step_).add("model_state_dict", static_cast<nn::Module&>(task.model()));
+  state_.add("optimizer_state_dict", *optimizer_).add("rng", default_generator());
+  state_.add(
+      "scheduler_state_dict", [this] { return scheduler_ ? scheduler_->state_dict() : Value::dict(); },
+      [this](const Value& v) {
+        if (scheduler_ && follows_) scheduler_->load_state_dict(v);
+      });
+  state_.add(
+      "scaler_state_dict", [this] { return scaler_.state_dict(); },
+      [this](const Value& v) {
+        if (scaler_.is_enabled() && v.size() > 0) scaler_.load_state_dict(v);
+      });
+  state_.add(
+      "history", [this] { return rows_value(rows_); }, [this](const Value& v) { rows_ = rows_of(v); });
+  task.add_to(state_);
   start_schedule();
 }
 
 void Trainer::start_schedule() {
-  for (size_t g = 0; g < optimizer_->group_count(); ++g) optimizer_->set_lr(g, settings_.lr);
-  const Schedule s = *parse_schedule(settings_.schedule);
-  if (s.kind == "cosine") {
-    scheduler_ = std::make_unique<optim::CosineWithWarmup>(
-        *optimizer_,
-        optim::CosineWithWarmupOptions{
-            .warmup_steps = std::min(kWarmup, s.length / 10), .total_steps = s.length, .min_factor = kLeastRate});
-  } else if (s.kind == "step") {
-    scheduler_ = std::make_unique<optim::StepLR>(*optimizer_, s.length, kDrop);
+  for (size_t g = 0; g < optimizer_->group_count(); ++g) {
+    optimizer_->set_lr(g, settings_.lr);
+    optimizer_->set_initial_lr(g, settings_.lr);
   }
-  // Rates are a function of the step, so a resumed run finds its own, and may choose another schedule. A warm-up begins
-  // with the rate behind 0.
-  for (int64_t i = 0; scheduler_ && i <= step_; ++i) scheduler_->step();
+  scheduler_ = make_schedule(settings_.schedule, *optimizer_);
+  if (!scheduler_ || looks_at_loss(settings_.schedule)) return;
+  for (int64_t i = 0; i < step_ + steps_ahead(settings_.schedule); ++i) scheduler_->step();
 }
 
 void Trainer::resume(const Value& checkpoint, const std::string& path) {
   try {
-    const std::string& dataset = checkpoint.at("settings").at("dataset").as_string("dataset");
+    const Value& settings = checkpoint.at("settings");
+    const std::string& dataset = settings.at("dataset").as_string("dataset");
     WEFT_CHECK(dataset == task_.dataset(), "trained on other data ({}; now {})", dataset, task_.dataset());
-    const int64_t step = checkpoint.at("step").as_int("step");
-    WEFT_CHECK(step >= 1, "step {} is not a step", step);
-    std::vector<LossRow> rows = rows_of(checkpoint.at("history"));
-    task_.model().load_state_dict(checkpoint.at("model_state_dict").as_state_dict("model_state_dict"));
-    optimizer_->load_state_dict(checkpoint.at("optimizer_state_dict"));
-    const Value& rng = checkpoint.at("rng");
-    default_generator().set_state({static_cast<uint64_t>(rng.at("seed").as_int("seed")),
-                                   static_cast<uint64_t>(rng.at("offset").as_int("offset"))});
-    step_ = step;
-    rows_ = std::move(rows);
+    WEFT_CHECK(checkpoint.at("step").as_int("step") >= 1, "step {} is not a step", checkpoint["step"].as_int());
+    follows_ = settings.at("schedule") == Value(settings_.schedule) && settings.at("lr") == Value(settings_.lr);
+    state_.load_state_dict(checkpoint, {"epoch", "loss", "settings"});
   } catch (const InternalError&) {
     throw;
   } catch (const Error& e) {
@@ -161,24 +144,35 @@ void Trainer::resume(const Value& checkpoint, const std::string& path) {
   WEFT_CHECK(step_ < settings_.steps, "resume: '{}' has all of its {} steps; give more --steps", path, step_);
   // The last row of a run has a validation loss that a run without a stop would not have.
   if (!rows_.empty() && !validated(rows_.back().step)) rows_.back().val.reset();
-  start_schedule();
+  if (!follows_) start_schedule();
 }
 
-double Trainer::compute_gradients(int64_t step) {
+void Trainer::compute_losses() {
   optimizer_->zero_grad();
-  double train = 0;
-  for (int64_t i = 0; i < settings_.accumulate; ++i) {
+  losses_.clear();
+  for (const Batch& batch : batches_) {
     Tensor loss;
     {
       const profiler::record_function range("forward");
       const Autocast cast = autocast();
-      loss = task_.loss((step - 1) * settings_.accumulate + i);
+      loss = task_.loss(batch);
       if (settings_.accumulate > 1) loss = loss / static_cast<double>(settings_.accumulate);
     }
     const profiler::record_function range("backward");
-    loss.backward();
-    train += loss.item<double>();
+    scaler_.scale(loss).backward();
+    losses_.push_back(loss.detach());
   }
+}
+
+double Trainer::compute_gradients(int64_t step) {
+  batches_.clear();
+  {
+    const profiler::record_function range("data");
+    for (int64_t i = 0; i < settings_.accumulate; ++i) batches_.push_back(task_.next());
+  }
+  compute_losses();
+  double train = 0;
+  for (const Tensor& loss : losses_) train += loss.item<double>();
   WEFT_CHECK(std::isfinite(train), "{}: the loss of step {} is {}; a smaller --lr may help", settings_.demo, step,
              train);
   return train;
@@ -189,11 +183,17 @@ Score Trainer::evaluate(bool all) {
   return task_.evaluate(all);
 }
 
-void Trainer::update() {
+void Trainer::change_parameters() {
   const profiler::record_function range("update");
+  scaler_.unscale_(*optimizer_);
   nn::utils::clip_grad_norm_(parameters_, kLargestNorm);
-  optimizer_->step();
-  if (scheduler_) scheduler_->step();
+  updated_ = scaler_.step(*optimizer_);
+  scaler_.update();
+}
+
+void Trainer::update() {
+  change_parameters();
+  if (scheduler_ && !looks_at_loss(settings_.schedule)) scheduler_->step(updated_);
 }
 
 Outcome Trainer::run(const std::function<void()>& save,
@@ -220,11 +220,13 @@ Outcome Trainer::run(const std::function<void()>& save,
     outcome.interrupted = StopRequest::made();
     const bool last = outcome.interrupted || step_ == settings_.steps;
     if (!row.val && (last || validated(step_))) row.val = evaluate(false).loss;
+    if (auto* plateau = dynamic_cast<optim::ReduceLROnPlateau*>(scheduler_.get()); plateau && validated(step_))
+      plateau->step(*row.val);
     rows_.push_back(row);
     const double per_step = seconds(training) / static_cast<double>(step_ - first);
     outcome.units_per_s = units / per_step;
     progress.step(row, lr, outcome.units_per_s, per_step);
-    if (last || step_ % kEvaluateEvery == 0) save();
+    if (last || step_ % settings_.save_every == 0) save();
     if (profiled) profile.step();
   }
   profile.stop();
@@ -241,15 +243,12 @@ Value Trainer::checkpoint() const {
   settings.set("dataset", task_.dataset());
   const Value extra = task_.extra();
   for (const auto& [key, value] : extra.as_dict()) settings.set(key, value);
-  const Generator::State rng = default_generator().get_state();
-  return {{"epoch", static_cast<int64_t>(task_.epochs(step_ * settings_.accumulate))},
-          {"step", step_},
-          {"loss", rows_.back().train},
-          {"model_state_dict", task_.model().state_dict()},
-          {"optimizer_state_dict", optimizer_->state_dict()},
-          {"rng", {{"seed", static_cast<int64_t>(rng.seed)}, {"offset", static_cast<int64_t>(rng.offset)}}},
-          {"settings", settings},
-          {"history", rows_value(rows_)}};
+  Value out = {{"epoch", static_cast<int64_t>(task_.epochs(step_ * settings_.accumulate))},
+               {"loss", rows_.back().train},
+               {"settings", settings}};
+  const Value state = state_.state_dict();
+  for (const auto& [key, value] : state.as_dict()) out.set(key, value);
+  return out;
 }
 
 }  // namespace weft::demo

@@ -4,23 +4,14 @@
 #include <string>
 
 #include "autograd/autocast.h"
+#include "optim/grad_scaler.h"
 #include "optim/optimizer.h"
-#include "optim/schedule.h"
+#include "optim/scheduler.h"
 #include "profiler/profiler.h"
 #include "tools/weft/demo.h"
 
 // The training loop of the demos and the state that a checkpoint holds.
 namespace weft::demo {
-
-/// A schedule as written on the command line.
-struct Schedule {
-  std::string kind;    ///< constant, cosine, step
-  int64_t length = 0;  ///< steps of the cosine, or between two drops; 0: left open
-};
-/// "cosine", "cosine:2000"; nothing for a text that is no schedule.
-std::optional<Schedule> parse_schedule(const std::string& text);
-/// With the length filled in: a run that is stopped, or told fewer steps, and goes on later, follows the same rates.
-std::string complete_schedule(const std::string& text, int64_t steps, int64_t default_steps);
 
 /// While alive, Ctrl-C (and SIGTERM) ask the loop to stop behind the current step; a second Ctrl-C ends the program.
 class StopRequest {
@@ -50,11 +41,15 @@ class Trainer {
  private:
   /// The training loss of step `step`, its gradients in the parameters.
   double compute_gradients(int64_t step);
+  /// losses_ of batches_, their gradients in the parameters.
+  void compute_losses();
+  void change_parameters();
   void update();
   /// task.evaluate(all), as training runs it.
   Score evaluate(bool all);
   Autocast autocast() const {
-    return Autocast(Device(settings_.device), DType::bf16, {.enabled = settings_.amp == "bf16"});
+    return Autocast(Device(settings_.device), settings_.amp == "f16" ? DType::f16 : DType::bf16,
+                    {.enabled = settings_.amp != "none"});
   }
   void start_schedule();
 
@@ -62,9 +57,15 @@ class Trainer {
   Task& task_;
   std::vector<Tensor> parameters_;
   std::unique_ptr<optim::Optimizer> optimizer_;
+  optim::GradScaler scaler_;                     ///< enabled for f16
   std::unique_ptr<optim::Scheduler> scheduler_;  ///< null: constant
+  bool follows_ = true;                          ///< the schedule of the checkpoint goes on
+  optim::StepResult updated_;                    ///< of the last update
+  std::vector<Batch> batches_;                   ///< of one step
+  std::vector<Tensor> losses_;
   int64_t step_ = 0;
   std::vector<LossRow> rows_;
+  TrainState state_;
 };
 
 }  // namespace weft::demo

@@ -1,5 +1,6 @@
 #include "tools/weft/models.h"
 
+#include "autograd/checkpoint.h"
 #include "core/error.h"
 
 namespace weft::models {
@@ -28,8 +29,10 @@ Cnn::Cnn(const Dims& image, const std::vector<int64_t>& channels, int64_t hidden
       fc2(*this, "fc2", hidden, classes) {}
 Tensor Cnn::operator()(const Tensor& input) {
   const nn::ModuleScope scope(*this);
-  Tensor x = max_pool2d(relu(conv1(input)), 2);
-  x = max_pool2d(relu(conv2(x)), 2);
+  const auto features = [this](const Tensor& image) {
+    return max_pool2d(relu(conv2(max_pool2d(relu(conv1(image)), 2))), 2);
+  };
+  const Tensor x = checkpointing ? checkpoint(features, input) : features(input);
   return fc2(relu(fc1(x.flatten(1))));
 }
 
@@ -156,7 +159,8 @@ Tensor Gpt::operator()(const Tensor& indices) {
   WEFT_CHECK(indices.dim() == 2 && indices.size(1) <= options.block,
              "gpt: {} must be [batch, time] with at most {} in time", indices, options.block);
   Tensor x = wte(indices) + wpe(arange(0, indices.size(1), 1, {.device = indices.device()}));
-  for (GptBlock& block : blocks) x = block(x);
+  for (GptBlock& block : blocks)
+    x = checkpointing ? checkpoint([&block](const Tensor& y) { return block(y); }, x) : block(x);
   return head(lnf(x));
 }
 

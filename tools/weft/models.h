@@ -11,6 +11,8 @@ namespace weft::models {
 /// A model from one tensor to another.
 struct Model : nn::Module {
   virtual Tensor operator()(const Tensor& x) = 0;
+
+  bool checkpointing = false;  ///< of activations, where the model has parts to repeat: Cnn, Gpt
 };
 
 /// Linear layers with relu between them; sizes: input, hidden..., output.
