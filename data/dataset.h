@@ -6,12 +6,15 @@
 #include <optional>
 #include <span>
 #include <stop_token>
+#include <string>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "core/tensor.h"
+#include "core/value.h"
 
 // A dataset is any type with
 //     Sample get(int64_t index) const;             // or get(index, std::stop_token)
@@ -116,6 +119,12 @@ class TensorDataset {
 };
 template <std::same_as<Tensor>... T>
 TensorDataset(T...) -> TensorDataset<sizeof...(T)>;
+
+/// A TensorDataset of tensors in a file: `tensor_dataset(load("digits.npz"), "x", "y")`.
+template <std::convertible_to<std::string_view>... Name>
+TensorDataset<sizeof...(Name)> tensor_dataset(const Value& arrays, const Name&... names) {
+  return TensorDataset<sizeof...(Name)>(arrays.at(std::string(names)).as_tensor(names)...);
+}
 
 /// f(sample) for each sample of a dataset or stream; f may take the parts of a pair or tuple. In a stream f runs on all
 /// workers, though reading is one after the other. f is called by several threads at once; its random numbers are those

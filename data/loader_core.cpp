@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "data/loading/pipeline.h"
 
 namespace weft::data::detail {
 namespace {
@@ -95,6 +96,8 @@ LoaderCore::LoaderCore(LoaderSettings settings, int64_t size)
     : settings_(std::move(settings)), size_(size), seed_(settings_.seed ? *settings_.seed : fresh_seed()) {
   check(settings_, size);
 }
+
+LoaderCore::~LoaderCore() = default;
 
 int64_t LoaderCore::batches() const {
   WEFT_CHECK(size_ >= 0, "DataLoader: a stream does not know its number of batches");

@@ -2,7 +2,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -12,11 +11,15 @@
 #include "core/device.h"
 #include "core/thread_guards.h"
 #include "core/value.h"
-#include "data/pipeline.h"
 #include "data/sampler.h"
+#include "data/source.h"
+#include "data/worker.h"
 
 // The part of DataLoader that does not depend on the type of the samples: order, position, threads.
 namespace weft::data::detail {
+
+class Crew;
+class Pipeline;
 
 /// The options of a loader that have no sample in their type; DataLoaderOptions documents them.
 struct LoaderSettings {
@@ -94,6 +97,7 @@ class LoaderCore {
  public:
   /// `size`: of the dataset, -1 for streams.
   LoaderCore(LoaderSettings settings, int64_t size);
+  ~LoaderCore();
 
   const LoaderSettings& settings() const { return settings_; }
   uint64_t seed() const { return seed_; }

@@ -79,7 +79,7 @@ case $1 in
     other_build tsan . -DWEFT_SANITIZE=thread
     ;;
   fuzz)
-    "$weft_root/tools/fuzz_readers" 10
+    "$weft_root/tools/fuzz_readers" 5
     ;;
   clang)
     command -v clang++ >/dev/null || skip "clang++ is not installed"

@@ -50,7 +50,7 @@ weft_missing() {
 }
 
 weft_install() {
-  local missing optional="ccache libdnnl-dev" sudo=""
+  local missing optional="ccache libdnnl-dev libpng-dev libjpeg62-turbo-dev" sudo=""
   [ -z "${CXX:-}" ] || command -v "${CXX%% *}" >/dev/null || weft_fail "CXX is '$CXX', and there is no such command"
   missing=$(weft_missing "$1" | sort -u | tr '\n' ' ')
   [ -n "$missing" ] || return 0
@@ -70,7 +70,7 @@ weft_install() {
     tail -n 20 "$log" >&2
     weft_fail "apt-get could not install: $missing(see above; log: $log)"
   }
-  # Faster, not needed: rebuilds (ccache) and matrix products (oneDNN).
+  # Not needed: faster rebuilds (ccache) and matrix products (oneDNN), pictures as data (libpng, libjpeg).
   local package
   for package in $optional; do
     $apt install "$package" >>"$log" 2>&1 || weft_say "not available here, going on without: $package"

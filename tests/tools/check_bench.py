@@ -90,6 +90,17 @@ class Bench(unittest.TestCase):
         self.assertIn("toaster", self.bench("op", "exp", "--shapes", "4", "--device", "toaster", code=2))
         self.assertIn("is no argument", self.bench("op", "softmax", "--shapes", "4", "--arg", "dim", code=1))
 
+    def test_data(self):
+        peer = os.path.join(self.folder.name, "peer.py")
+        with open(peer, "w", encoding="utf-8") as file:
+            file.write('import json, sys\nassert "--workers" in sys.argv\nprint(json.dumps({"samples_per_s": 2, "single_samples_per_s": 1}))\n')
+        for workers in ("0", "2"):
+            row = json.loads(self.bench("data", "--samples", "300", "--workers", workers, "--epochs", "2", "--peer", f"{sys.executable} {peer}"))
+            self.assertEqual((row["name"], row["samples"], row["workers"]), ("data", 300, int(workers)))
+            self.assertAlmostEqual(row["times_peer"], row["samples_per_s"] / 2)
+            self.assertAlmostEqual(row["single_times_peer"], row["single_samples_per_s"])
+        self.assertIn("no JSON line", self.bench("data", "--samples", "9", "--peer", "true", code=1))
+
     def test_no_device(self):
         """Without a device, or with one number too high: one clear line, and nothing is measured."""
         device = "cuda:9" if cuda() else "cuda"

@@ -107,7 +107,16 @@ Run add_bench(CLI::App& app) {
   device_app->add_option("--only", on_device->only, "only cases whose name matches");
   device_app->add_flag("--small", on_device->small, "tiny sizes: does every case run?");
 
+  auto data = std::make_shared<bench::DataOptions>();
+  CLI::App* data_app = app.add_subcommand("data", "samples a second of a data loader, as one JSON line");
+  data_app->add_option("--samples", data->samples, "images of 28 x 28")->check(CLI::Range(1, 10000000));
+  data_app->add_option("--batch", data->batch, "batch size")->check(CLI::Range(1, 1 << 20));
+  data_app->add_option("--workers", data->workers, "threads of the loader")->check(CLI::Range(0, 1024));
+  data_app->add_option("--epochs", data->epochs, "epochs; the best counts")->check(CLI::Range(1, 1000));
+  data_app->add_option("--peer", data->peer, "command to compare with, e.g. \"python tools/torch_data.py\"");
+
   return [=] {
+    if (data_app->parsed()) return bench::run_data(*data);
     if (device_app->parsed()) return bench::run_device(*on_device);
     if (train_app->parsed()) return use(train->threads), bench::run_train(*train);
     if (infer_app->parsed()) return use(infer->threads), bench::run_train(*infer);

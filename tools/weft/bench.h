@@ -55,4 +55,12 @@ struct DeviceOptions {
 };
 int run_device(const DeviceOptions& o);
 
+/// Samples a second of a loader on images of MNIST's size, u8 made f32: transformed a batch at a time, and one by one.
+struct DataOptions {
+  int64_t samples = 60000, batch = 64;
+  int workers = 2, epochs = 5;
+  std::string peer;  ///< a command that takes the same options and prints its figures as a JSON line
+};
+int run_data(const DataOptions& o);
+
 }  // namespace weft::bench

@@ -1,4 +1,4 @@
-#include "data/pipeline.h"
+#include "data/loading/pipeline.h"
 
 #include <algorithm>
 #include <stdexcept>

@@ -4,7 +4,7 @@
 #include "core/error.h"
 #include "core/thread_guards.h"
 #include "core/thread_state.h"
-#include "data/pipeline.h"
+#include "data/loading/pipeline.h"
 
 namespace weft::data::detail {
 
