@@ -81,10 +81,12 @@ void run_on_device(const OpCall& c, Device device) {
 
 void run_on_device(const PointwiseCall& c, Device device) {
   const DeviceBackend& backend = need_cuda(device, c.op.name);
-  WEFT_CHECK(c.loops.cuda != nullptr, "{}: has no kernel for {}; compute it on the host: .to(\"cpu\")", c.op.name,
+  const CustomOpSource* source = c.loops.cuda ? nullptr : find_custom_op(c.op.name);
+  WEFT_CHECK(c.loops.cuda || source, "{}: has no kernel for {}; compute it on the host: .to(\"cpu\")", c.op.name,
              device);
   settle_host(c.in, c.n_in, false);
   const Running running(backend, c.op.name, device);
+  if (source) return backend.custom(c, *source);
   c.loops.cuda(c.compute, c.truth, c.out, c.in, c.n_in, c.params);
 }
 
