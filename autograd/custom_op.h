@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "autograd/carrier.h"
+#include "core/custom_source.h"
 #include "core/registry.h"
 
 // A user's own op in a user's own file. At global scope, once:
@@ -21,17 +22,13 @@
 // layout, with gradients of every order. The rules of records: core/ops/record.h. Compile with -O3 -march=native
 // -fno-math-errno -fno-trapping-math -ffp-contract=off for the speed and the bits of the built-in ops.
 //
+// On a device the text between the parentheses is compiled when the op first meets a dtype there (NVRTC), so it must
+// stand alone: its own names and those of weft::ops (the words of core/ops/math.h), no macro or function of the file
+// around it. What was compiled is kept in the folder WEFT_CACHE_DIR (default ~/.cache/weft; empty: nowhere).
+//
 // An op that is no function of single elements: an OpRecord with a kernel and a gradient rule of your own, and
 // dispatch() (core/dispatch.h); or a Function (autograd/function.h) made of existing ops.
 namespace weft {
-
-/// The text of a registered op, for run-time compilation.
-struct CustomOpSource {
-  const PointwiseInfo* info;
-  std::string_view text;
-};
-/// Null when no op of that name was registered.
-const CustomOpSource* find_custom_op(std::string_view name);
 
 namespace detail {
 
@@ -127,7 +124,7 @@ struct CustomOp {
   };                                                                                                             \
   inline constexpr weft::CustomOp<weft::ops::custom::Record> function{};                                         \
   [[maybe_unused]] static const bool function##_registered = weft::detail::register_custom_op(                   \
-      {&weft::detail::kCustomInfo<weft::ops::custom::Record>, #__VA_ARGS__ ";"},                                 \
+      {&weft::detail::kCustomInfo<weft::ops::custom::Record>, #Record, #__VA_ARGS__ ";"},                        \
       {#function, weft::detail::custom_schema<weft::ops::custom::Record>(),                                      \
        [](const weft::Args& args) { return weft::detail::call_custom<weft::ops::custom::Record>(args, false); }, \
        [](const weft::Args& args) { return weft::detail::call_custom<weft::ops::custom::Record>(args, true); }})

@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "core/deferral.h"
+#include "core/device_profile.h"
 #include "core/error.h"
 #include "core/storage.h"
 
@@ -32,8 +33,14 @@ class Running {
     thread_state.deferral = nullptr;
     if (device_ != device_before_) [[unlikely]]
       backend.set_device(device_);
+    if (const auto cause = device_cause.load(std::memory_order_acquire)) [[unlikely]] {
+      device_profiler()->push(cause());
+      pushed_ = true;
+    }
   }
   ~Running() {
+    if (pushed_) [[unlikely]]
+      device_profiler()->pop();
     running_op = op_before_;
     thread_state.deferral = deferral_before_;
     if (device_ != device_before_) [[unlikely]]
@@ -47,6 +54,7 @@ class Running {
   const char* op_before_;
   Deferral* deferral_before_ = thread_state.deferral;
   int device_before_, device_;
+  bool pushed_ = false;
 };
 
 // Host memory is read and written at once here: what was put off over it comes first.
@@ -81,10 +89,12 @@ void run_on_device(const OpCall& c, Device device) {
 
 void run_on_device(const PointwiseCall& c, Device device) {
   const DeviceBackend& backend = need_cuda(device, c.op.name);
-  WEFT_CHECK(c.loops.cuda != nullptr, "{}: has no kernel for {}; compute it on the host: .to(\"cpu\")", c.op.name,
+  const CustomOpSource* source = c.loops.cuda ? nullptr : find_custom_op(c.op.name);
+  WEFT_CHECK(c.loops.cuda || source, "{}: has no kernel for {}; compute it on the host: .to(\"cpu\")", c.op.name,
              device);
   settle_host(c.in, c.n_in, false);
   const Running running(backend, c.op.name, device);
+  if (source) return backend.custom(c, *source);
   c.loops.cuda(c.compute, c.truth, c.out, c.in, c.n_in, c.params);
 }
 

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/cuda.h"
+#include "core/custom_source.h"
 #include "core/deferral.h"
 #include "core/dispatch.h"
 
@@ -51,6 +52,9 @@ struct DeviceBackend {
   void (*event_synchronize)(void* event);
   bool (*event_query)(void* event);
   double (*event_elapsed)(void* from, void* to);
+
+  /// The kernel of a user's own op, made of its text.
+  void (*custom)(const PointwiseCall& call, const CustomOpSource& source);
 };
 
 /// The table, made at the first call; null where there is no device to use.

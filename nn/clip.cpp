@@ -4,6 +4,7 @@
 
 #include "autograd/backward_state.h"
 #include "core/error.h"
+#include "core/ops/optimizer_step.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/shape.h"
 #include "core/ops/statistics.h"
@@ -23,15 +24,24 @@ std::vector<Tensor> gradients(const std::vector<Tensor>& parameters, const char*
   }
   return out;
 }
+Tensor norm_of_norms(const std::vector<Tensor>& tensors, double norm_type) {
+  // Outside autograd: the norms one by one have gradients.
+  if (Tensor total; norm_type == 2 && !detail::needs_grad(tensors.data(), static_cast<int>(tensors.size())) &&
+                    (total = total_norm(tensors)).defined())
+    return total;
+  std::vector<Tensor> norms;
+  for (const Tensor& t : tensors) norms.push_back(norm(t, norm_type));
+  for (Tensor& n : norms) n = n.to(norms[0].device());
+  return norm(stack(norms), norm_type);
+}
 }  // namespace
 
 Tensor get_total_norm(const std::vector<Tensor>& tensors, double norm_type, bool error_if_nonfinite) {
-  std::vector<Tensor> norms;
+  std::vector<Tensor> defined;
   for (const Tensor& t : tensors)
-    if (t.defined()) norms.push_back(norm(t, norm_type));
-  if (norms.empty()) return scalar_tensor(0.0);
-  for (Tensor& n : norms) n = n.to(norms[0].device());
-  Tensor total = norm(stack(norms), norm_type);
+    if (t.defined()) defined.push_back(t);
+  if (defined.empty()) return scalar_tensor(0.0);
+  const Tensor total = norm_of_norms(defined, norm_type);
   WEFT_CHECK(!error_if_nonfinite || std::isfinite(total.item<double>()),
              "get_total_norm: the norm of the tensors is {}; look for inf or NaN in the gradients",
              total.item<double>());
@@ -46,9 +56,11 @@ Tensor clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, c
 }
 void clip_grads_with_norm_(const std::vector<Tensor>& parameters, double max_norm, const Tensor& total_norm) {
   NoGrad guard;
+  std::vector<Tensor> all = gradients(parameters, "clip_grads_with_norm_");
+  if (scale_down(all, total_norm, max_norm)) return;
   // Multiplied even where the factor is 1, so that no value has to be read back from a device.
   Tensor factor = clamp(div(max_norm, total_norm.add(1e-6)), {}, 1.0);
-  for (Tensor& g : gradients(parameters, "clip_grads_with_norm_")) g.mul_(factor.to(g.device()));
+  for (Tensor& g : all) g.mul_(factor.to(g.device()));
 }
 void clip_grad_value_(const std::vector<Tensor>& parameters, double clip_value) {
   WEFT_CHECK(clip_value >= 0, "clip_grad_value_: the limit is {}; it must not be negative", clip_value);

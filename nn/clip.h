@@ -13,7 +13,8 @@ struct ClipGradNormOptions {
 };
 /// The norm of all elements of all tensors (undefined ones are skipped); a 0-dim tensor, 0 without tensors.
 Tensor get_total_norm(const std::vector<Tensor>& tensors, double norm_type = 2, bool error_if_nonfinite = false);
-/// Scales the gradients in place so that their total norm is at most max_norm; the norm before.
+/// Scales the gradients in place so that their total norm is at most max_norm; the norm before. On a device nothing is
+/// read back (but for error_if_nonfinite), and 2-norms take a few launches for all gradients together.
 Tensor clip_grad_norm_(const std::vector<Tensor>& parameters, double max_norm, const ClipGradNormOptions& o = {});
 /// Scales the gradients in place by max_norm / (total_norm + 1e-6), if that is below 1.
 void clip_grads_with_norm_(const std::vector<Tensor>& parameters, double max_norm, const Tensor& total_norm);

@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 #include <unordered_map>
+#include <vector>
 
 #include "profiler/page_text.h"
 #include "profiler/text.h"
@@ -43,7 +44,7 @@ std::string percent_cell(int64_t part, int64_t whole) {
   const double p = whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0;
   return cell(p, fmt::format("{:.2f}%", p));
 }
-std::string heads(std::initializer_list<const char*> names) {
+std::string heads(const std::vector<const char*>& names) {
   std::string out = "<thead><tr>";
   for (const char* n : names) out += fmt::format("<th>{}</th>", n);
   return out + "</tr></thead>\n<tbody>\n";
@@ -53,14 +54,20 @@ std::string op_table(const KeyAverages& averages, int64_t total) {
   const std::vector<Average> rows = averages.sorted("self_cpu_time_total");
   const int64_t most = rows.empty() ? 0 : rows.front().self_cpu_time_total_ns;
   std::string out = "<section><h2>By name</h2>\n<table>";
-  out += averages.has_memory ? heads({"name", "self", "self %", "", "total", "mean", "calls", "memory", "self memory"})
-                             : heads({"name", "self", "self %", "", "total", "mean", "calls"});
+  std::vector<const char*> columns = {"name", "self", "self %", "", "total", "mean", "calls"};
+  if (averages.has_cuda) columns.insert(columns.end(), {"self on devices", "on devices"});
+  if (averages.has_memory) columns.insert(columns.end(), {"memory", "self memory"});
+  if (averages.has_memory && averages.has_cuda) columns.insert(columns.end(), {"device memory", "self device memory"});
+  out += heads(columns);
   for (const Average& a : rows) {
     out += fmt::format("<tr><td>{}</td>", text::html(a.key)) + time_cell(a.self_cpu_time_total_ns) +
            percent_cell(a.self_cpu_time_total_ns, total) + bar_cell(a.self_cpu_time_total_ns, most, name(a.kind)) +
            time_cell(a.cpu_time_total_ns) + time_cell(a.cpu_time_total_ns / a.count) +
            cell(static_cast<double>(a.count), std::to_string(a.count));
+    if (averages.has_cuda) out += time_cell(a.self_cuda_time_total_ns) + time_cell(a.cuda_time_total_ns);
     if (averages.has_memory) out += bytes_cell(a.cpu_memory_usage) + bytes_cell(a.self_cpu_memory_usage);
+    if (averages.has_memory && averages.has_cuda)
+      out += bytes_cell(a.cuda_memory_usage) + bytes_cell(a.self_cuda_memory_usage);
     out += "</tr>\n";
   }
   return out + "</tbody></table></section>\n";
@@ -157,6 +164,12 @@ std::string Profiler::html(std::string_view title) const {
   if (steps > 0) card(std::to_string(steps), "steps");
   card(std::to_string(ops), "ops and views");
   card(std::to_string(threads()), "threads");
+  if (averages.has_cuda) {
+    int64_t on_devices = 0;
+    for (const DeviceEvent& d : device_events_) on_devices += d.duration_ns;
+    const std::string how = "of devices (" + averages.device_times + ")";
+    card(text::duration(static_cast<double>(on_devices)), how.c_str());
+  }
   if (averages.has_memory) card(text::bytes(live), "most tensor memory above the start");
   page += "</div>\n";
   if (!events_.empty()) page += time_line(events_, threads());

@@ -24,7 +24,7 @@ bool records(Action a) { return a == Action::record || a == Action::record_and_s
 }  // namespace
 
 std::string_view name(EventKind kind) {
-  constexpr std::string_view names[] = {"op", "view", "backward", "module", "range"};
+  constexpr std::string_view names[] = {"op", "view", "backward", "module", "range", "kernel"};
   return names[static_cast<int>(kind)];
 }
 
@@ -59,6 +59,7 @@ void Profiler::begin_recording() {
   recorder::begin({.shapes = options_.record_shapes,
                    .memory = options_.profile_memory,
                    .stack = options_.with_stack,
+                   .cuda = options_.cuda,
                    .max_events = options_.max_events});
 }
 
@@ -66,6 +67,8 @@ void Profiler::end_recording(bool keep) {
   recorder::Recording r = recorder::end();
   if (!keep) return;
   events_ = std::move(r.events);
+  device_events_ = std::move(r.device_events);
+  device_times_ = std::move(r.device_times);
   thread_ids_ = std::move(r.thread_ids);
   dropped_ = r.dropped;
 }
@@ -86,7 +89,13 @@ void Profiler::start() {
   running_ = true;
   step_ = 0;
   action_ = Action::none;
-  enter(options_.schedule ? options_.schedule(0) : Action::record);
+  try {
+    enter(options_.schedule ? options_.schedule(0) : Action::record);
+  } catch (...) {  // no device to take times of
+    running_ = false;
+    one_runs = false;
+    throw;
+  }
 }
 
 void Profiler::step() {

@@ -17,7 +17,7 @@
 //   // opens in Perfetto and chrome://tracing
 namespace weft::profiler {
 
-enum class EventKind : uint8_t { op, view, backward, module, range };
+enum class EventKind : uint8_t { op, view, backward, module, range, kernel };
 /// "op", "view", ...
 std::string_view name(EventKind kind);
 
@@ -31,19 +31,30 @@ struct Input {
 struct Event {
   std::string name;  ///< "matmul", "add_" (in place), "matmul (backward)", "nn.Module: Linear", or that of a range
   EventKind kind = EventKind::op;
-  int thread = 0;             ///< 0, 1, ... in the order of their first event
-  int64_t parent = -1;        ///< index of the event around it on its thread; -1: none
-  int depth = 0;              ///< events around it
-  int64_t start_ns = 0;       ///< since the recording began
-  int64_t duration_ns = 0;    ///< what was still running at the end of the recording is cut there
-  int64_t self_ns = 0;        ///< duration without that of the events directly inside
-  int64_t memory = 0;         ///< profile_memory: bytes of tensors allocated minus freed meanwhile by its thread
-  int64_t self_memory = 0;    ///< the same without the events inside
-  int64_t live = 0;           ///< profile_memory: allocated minus freed by all since the recording began, at its end
-  std::vector<Input> inputs;  ///< record_shapes
-  std::string module;         ///< "Gpt.blocks.0.qkv": nn::Layer, nn::ModuleScope; of backward nodes, that of the op
-  int64_t forward = -1;       ///< backward: index of the op that recorded the node, when that was recorded too
+  int thread = 0;           ///< 0, 1, ... in the order of their first event
+  int64_t parent = -1;      ///< index of the event around it on its thread; -1: none
+  int depth = 0;            ///< events around it
+  int64_t start_ns = 0;     ///< since the recording began
+  int64_t duration_ns = 0;  ///< what was still running at the end of the recording is cut there
+  int64_t self_ns = 0;      ///< duration without that of the events directly inside
+  int64_t memory = 0;  ///< profile_memory: bytes of tensors allocated minus freed meanwhile by its thread, on the host
+  int64_t self_memory = 0;  ///< the same without the events inside
+  int64_t live = 0;         ///< profile_memory: allocated minus freed by all since the recording began, at its end
+  int64_t cuda_ns = 0, self_cuda_ns = 0;          ///< cuda: of the work that it launched on devices
+  int64_t cuda_memory = 0, self_cuda_memory = 0;  ///< profile_memory: as `memory`, on devices
+  std::vector<Input> inputs;                      ///< record_shapes
+  std::string module;    ///< "Gpt.blocks.0.qkv": nn::Layer, nn::ModuleScope; of backward nodes, that of the op
+  int64_t forward = -1;  ///< backward: index of the op that recorded the node, when that was recorded too
   std::vector<std::string> stack;  ///< with_stack: functions that called, the innermost first
+};
+
+/// A kernel, copy or fill as a device ran it (ProfilerOptions::cuda).
+struct DeviceEvent {
+  std::string name;           ///< of the kernel; where single kernels are not seen (device_times()), of the op
+  std::string_view category;  ///< "kernel", "gpu_memcpy", "gpu_memset", "gpu_op"
+  int device = 0, stream = 0;
+  int64_t start_ns = 0, duration_ns = 0;  ///< as Event's
+  int64_t event = -1;                     ///< index of the event that launched it; -1: none that was recorded
 };
 
 /// What a step is for. `record_and_save` is the last one of a recording.
@@ -74,11 +85,14 @@ struct Average {
   int64_t cpu_time_total_ns = 0;  ///< an event inside one of the same row is not counted twice
   int64_t self_cpu_time_total_ns = 0;
   int64_t cpu_memory_usage = 0, self_cpu_memory_usage = 0;  ///< bytes
+  int64_t cuda_time_total_ns = 0, self_cuda_time_total_ns = 0;
+  int64_t cuda_memory_usage = 0, self_cuda_memory_usage = 0;
 };
 
 struct TableOptions {
   /// "self_cpu_time_total", "cpu_time_total", "cpu_time" (the mean), "count", "cpu_memory_usage",
-  /// "self_cpu_memory_usage", the largest first; "": in the order of appearance. Error: another name.
+  /// "self_cpu_memory_usage", and the same with cuda, the largest first; "": in the order of appearance. Error: another
+  /// name.
   std::string_view sort_by = "self_cpu_time_total";
   int64_t row_limit = 100;  ///< -1: all
   int max_name_column_width = 55, max_shapes_column_width = 80;
@@ -86,7 +100,8 @@ struct TableOptions {
 
 struct KeyAverages {
   std::vector<Average> rows;
-  bool has_memory = false;
+  bool has_memory = false, has_cuda = false;
+  std::string device_times;  ///< Profiler::device_times()
   AveragesOptions grouping;
   int64_t dropped = 0;
   /// PyTorch's table.
@@ -100,6 +115,7 @@ struct ProfilerOptions {
   bool record_shapes = false;
   bool profile_memory = false;
   bool with_stack = false;
+  bool cuda = false;                 ///< the work of devices too; start() throws where there is none
   profiler::Schedule schedule = {};  ///< none: everything from start() to stop() is one recording
   /// Called by step() or stop() at the end of every recording.
   std::function<void(Profiler&)> on_trace_ready = {};
@@ -125,6 +141,10 @@ class Profiler {
   // ---- of the last recording that ended; none: all are empty
   /// By their start.
   const std::vector<Event>& events() const { return events_; }
+  /// By their start.
+  const std::vector<DeviceEvent>& device_events() const { return device_events_; }
+  /// What took the times of devices: "CUPTI", "events around ops, ..." or "emulation"; empty without.
+  const std::string& device_times() const { return device_times_; }
   int64_t dropped() const { return dropped_; }
   int threads() const { return static_cast<int>(thread_ids_.size()); }
   KeyAverages key_averages(const AveragesOptions& o = {}) const;
@@ -147,6 +167,8 @@ class Profiler {
   int64_t step_ = 0;
   uint64_t step_token_ = 0;
   std::vector<Event> events_;
+  std::vector<DeviceEvent> device_events_;
+  std::string device_times_;
   std::vector<int64_t> thread_ids_;  ///< the system's, by Event::thread
   int64_t dropped_ = 0;
 };

@@ -32,6 +32,18 @@ int64_t now() {
       .count();
 }
 
+/// Bytes on the host and on devices.
+struct Memory {
+  int64_t host = 0, device = 0;
+  Memory& operator+=(const Memory& o) {
+    host += o.host;
+    device += o.device;
+    return *this;
+  }
+  friend Memory operator+(Memory a, const Memory& b) { return a += b; }
+  Memory operator-() const { return {-host, -device}; }
+};
+
 struct Record {
   const std::string* name;
   const std::string* module;  ///< null: none
@@ -41,7 +53,8 @@ struct Record {
   int32_t depth;
   int32_t forward_thread, forward_record;  ///< -1: none
   int64_t start, end, child_ns;
-  int64_t self_memory, child_memory, live;
+  Memory self_memory{}, child_memory{};
+  int64_t live;
   size_t inputs, frames;  ///< where its values begin in the log's pools
   uint8_t n_frames;
 };
@@ -50,7 +63,7 @@ struct Record {
 struct Running {
   int32_t record;  ///< -1: dropped
   int64_t start, child_ns = 0;
-  int64_t self_memory = 0, child_memory = 0;
+  Memory self_memory{}, child_memory{};
   const std::string* module;
 };
 
@@ -69,7 +82,7 @@ struct Log {
   // The last allocations, by which an op is charged for outputs that its front end made.
   struct {
     const Storage* storage = nullptr;
-    int64_t bytes = 0;
+    Memory bytes;
   } fresh[kFresh];
   int next_fresh = 0;
 
@@ -146,7 +159,7 @@ void charge_outputs(Log& log, const ProfileCall& c, Running& op) {
     for (auto& f : log.fresh) {
       if (f.storage != c.out[i].impl()->storage) continue;
       op.self_memory += f.bytes;
-      if (!log.running.empty()) log.running.back().self_memory -= f.bytes;
+      if (!log.running.empty()) log.running.back().self_memory += -f.bytes;
       f.storage = nullptr;
     }
   }
@@ -207,7 +220,7 @@ uint64_t begin_event(const ProfileCall& c) {
 void pop(Log& log, int64_t at) {
   const Running run = log.running.back();
   log.running.pop_back();
-  const int64_t memory = run.self_memory + run.child_memory;
+  const Memory memory = run.self_memory + run.child_memory;
   if (run.record >= 0) {
     Record& r = log.records[static_cast<size_t>(run.record)];
     r.end = at;
@@ -250,11 +263,19 @@ void count_memory(const Storage* storage, bool allocated) {
   std::lock_guard lock(log->mutex);
   if (log->closed || !log->options.memory) return;
   state().live.fetch_add(bytes, std::memory_order_relaxed);
-  if (!log->running.empty()) log->running.back().self_memory += bytes;
+  const Memory where = storage->device.is_cuda() ? Memory{0, bytes} : Memory{bytes, 0};
+  if (!log->running.empty()) log->running.back().self_memory += where;
   if (allocated) {
-    log->fresh[log->next_fresh] = {storage, bytes};
+    log->fresh[log->next_fresh] = {storage, where};
     log->next_fresh = (log->next_fresh + 1) % kFresh;
   }
+}
+/// The event that runs on this thread: its thread and its record, 0 when it has none.
+uint64_t current_cause() {
+  const Log* log = thread_ends ? nullptr : mine.log.get();
+  if (!log || log->session != state().session.load(std::memory_order_acquire) || log->running.empty()) return 0;
+  const int32_t record = log->running.back().record;
+  return record < 0 ? 0 : static_cast<uint64_t>(log->index + 1) << 32 | static_cast<uint32_t>(record);
 }
 void allocated(const Storage* s) { count_memory(s, true); }
 void freed(const Storage* s) { count_memory(s, false); }
@@ -319,6 +340,7 @@ std::vector<Input> inputs_of(const Log& log, const Record& r) {
 
 void begin(const Options& o) {
   if (session() != 0) end();
+  if (o.cuda) begin_device(&current_cause);
   State& s = state();
   std::lock_guard lock(s.mutex);
   s.options = o;
@@ -379,8 +401,10 @@ Recording end() {
     e.start_ns = r.start - zero;
     e.duration_ns = r.end - r.start;
     e.self_ns = e.duration_ns - r.child_ns;
-    e.memory = r.self_memory + r.child_memory;
-    e.self_memory = r.self_memory;
+    e.memory = r.self_memory.host + r.child_memory.host;
+    e.self_memory = r.self_memory.host;
+    e.cuda_memory = r.self_memory.device + r.child_memory.device;
+    e.self_cuda_memory = r.self_memory.device;
     e.live = r.live;
     e.inputs = inputs_of(log, r);
     if (r.module) e.module = *r.module;
@@ -389,6 +413,10 @@ Recording end() {
     e.stack = stacks(log, r);
     out.events.push_back(std::move(e));
   }
+  end_device(out, zero, [&](uint64_t cause) {
+    const size_t thread = (cause >> 32) - 1, at = cause & 0xffffffff;
+    return thread < index.size() && at < index[thread].size() ? index[thread][at] : int64_t{-1};
+  });
   return out;
 }
 

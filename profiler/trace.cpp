@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <iterator>
+#include <set>
+#include <utility>
 
 #include "profiler/text.h"
 
@@ -10,7 +12,7 @@ namespace weft::profiler {
 namespace {
 
 const char* category(EventKind kind) {
-  constexpr const char* names[] = {"cpu_op", "cpu_view", "backward", "nn_module", "user_annotation"};
+  constexpr const char* names[] = {"cpu_op", "cpu_view", "backward", "nn_module", "user_annotation", "kernel"};
   return names[static_cast<int>(kind)];
 }
 
@@ -76,6 +78,39 @@ std::string Profiler::chrome_trace() const {
                      ",\n"
                      R"({{"ph":"{}","cat":"fwdbwd","name":"fwdbwd","id":{},"pid":{},"tid":{},"ts":{}{}}})",
                      end == &f ? "s" : "f", i, pid, tid(*end), us(end->start_ns), end == &f ? "" : R"(,"bp":"e")");
+  }
+  // A process for each device, a row for each stream, an arrow from the op that launched.
+  std::set<std::pair<int, int>> streams;
+  for (size_t i = 0; i < device_events_.size(); ++i) {
+    const DeviceEvent& d = device_events_[i];
+    if (streams.emplace(d.device, -1).second)
+      fmt::format_to(to,
+                     ",\n"
+                     R"({{"ph":"M","name":"process_name","pid":{0},"tid":0,"args":{{"name":"cuda:{0}"}}}})",
+                     d.device);
+    if (streams.emplace(d.device, d.stream).second)
+      fmt::format_to(to,
+                     ",\n"
+                     R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":"stream {}"}}}})",
+                     d.device, d.stream, d.stream);
+    fmt::format_to(to,
+                   ",\n"
+                   R"({{"ph":"X","cat":"{}","name":"{}","pid":{},"tid":{},"ts":{},"dur":{},"args":{{)",
+                   d.category, text::json(d.name), d.device, d.stream, us(d.start_ns), us(d.duration_ns));
+    if (d.event < 0) {
+      out += "}}";
+      continue;
+    }
+    const Event& e = events_[static_cast<size_t>(d.event)];
+    fmt::format_to(to, R"("op":"{}"}}}})", text::json(e.name));
+    fmt::format_to(to,
+                   ",\n"
+                   R"({{"ph":"s","cat":"ac2g","name":"ac2g","id":{},"pid":{},"tid":{},"ts":{}}})",
+                   i, pid, tid(e), us(e.start_ns));
+    fmt::format_to(to,
+                   ",\n"
+                   R"({{"ph":"f","cat":"ac2g","name":"ac2g","id":{},"pid":{},"tid":{},"ts":{},"bp":"e"}})",
+                   i, d.device, d.stream, us(d.start_ns));
   }
   return out + "\n]}\n";
 }

@@ -9,6 +9,9 @@ namespace weft {
 
 const OpRecord SgdStepOp::record{.name = "sgd_step", .cpu = cpu::sgd_step};
 const OpRecord AdamStepOp::record{.name = "adam_step", .cpu = cpu::adam_step};
+// Kernels of devices only: the host's ops cost no launches.
+const OpRecord TotalNormOp::record{.name = "total_norm"};
+const OpRecord ScaleDownOp::record{.name = "scale_down"};
 
 const OpRecord UnscaleOp::record{.name = "unscale", .cpu = cpu::unscale};
 
@@ -44,7 +47,54 @@ void run(const OpRecord& op, const std::vector<Tensor>& tensors, const A& a, siz
     if (i % stride != 1) tensors[i].impl()->storage->bump(op.name);
 }
 
+// Floating and on one device.
+bool together(const std::vector<Tensor>& tensors) {
+  return !tensors.empty() && std::all_of(tensors.begin(), tensors.end(), [&](const Tensor& t) {
+    return t.device().is_cuda() && t.device() == tensors[0].device() && is_floating(t.dtype());
+  });
+}
+bool overlap(const std::vector<Tensor>& tensors) {
+  std::vector<std::pair<const char*, const char*>> memory;
+  for (const Tensor& t : tensors) {
+    const char* begin = static_cast<const char*>(t.impl()->data);
+    if (t.numel() > 0) memory.emplace_back(begin, begin + t.nbytes());
+  }
+  std::sort(memory.begin(), memory.end());
+  for (size_t i = 1; i < memory.size(); ++i)
+    if (memory[i].first < memory[i - 1].second) return true;
+  return false;
+}
+
 }  // namespace
+
+Tensor total_norm(const std::vector<Tensor>& tensors) {
+  if (!together(tensors)) return {};
+  std::vector<Tensor> in;
+  DType dtype = tensors[0].dtype();
+  for (const Tensor& t : tensors) {
+    in.push_back(t.contiguous());
+    dtype = promote_types(dtype, t.dtype());
+  }
+  Tensor out = empty({}, {.dtype = dtype, .device = tensors[0].device()});
+  detail::dispatch(TotalNormOp::record, in.data(), static_cast<int>(in.size()), &out, 1, nullptr, 0);
+  return out;
+}
+
+bool scale_down(const std::vector<Tensor>& tensors, const Tensor& total, double max_norm) {
+  if (!together(tensors) || total.device() != tensors[0].device() || total.dim() != 0 || !is_floating(total.dtype()) ||
+      overlap(tensors))
+    return false;
+  std::vector<Tensor> in = {total};
+  for (const Tensor& t : tensors) {
+    if (!detail::is_dense(t.sizes(), t.strides())) return false;
+    in.push_back(t);
+  }
+  const ScaleDownOp::Attrs a{max_norm};
+  NoGrad guard;
+  detail::dispatch(ScaleDownOp::record, in.data(), static_cast<int>(in.size()), nullptr, 0, &a, sizeof a);
+  for (const Tensor& t : tensors) t.impl()->storage->bump(ScaleDownOp::record.name);
+  return true;
+}
 
 void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, const SgdStepOp::Attrs& a) {
   run(op, tensors, a, a.momentum != 0 ? 3 : 2);

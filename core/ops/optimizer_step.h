@@ -37,6 +37,22 @@ struct UnscaleOp {
   static const OpRecord record;
 };
 
+/// The 2-norm of all elements of many tensors of a device, as norm(stack(norms)) gives it, without its launches.
+struct TotalNormOp {  ///< contiguous floating tensors -> [], of their promoted dtype
+  static const OpRecord record;
+};
+/// Tensors of a device times min(1, max_norm / (total + 1e-6)), which the host never sees.
+struct ScaleDownOp {  ///< in[0]: total []; the others, dense and apart from each other, are changed in place
+  struct Attrs {
+    double max_norm;
+  };
+  static const OpRecord record;
+};
+/// Null where `tensors` are not all floating and on one device with a kernel for it.
+Tensor total_norm(const std::vector<Tensor>& tensors);
+/// False, and nothing has changed, where there is no kernel for `tensors` together.
+bool scale_down(const std::vector<Tensor>& tensors, const Tensor& total, double max_norm);
+
 /// Runs the update on `tensors` (n parameters times `stride` inputs) and bumps the versions of what it changed.
 void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, const SgdStepOp::Attrs& a);
 void optimizer_step(const OpRecord& op, const std::vector<Tensor>& tensors, const AdamStepOp::Attrs& a);

@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/allocator.h"
 #include "kernels/cuda/blas.h"
+#include "kernels/cuda/custom_op.h"
 #include "kernels/cuda/dnn.h"
 #include "kernels/cuda/fault_check.h"
 #include "kernels/cuda/kernels.h"
@@ -195,6 +196,7 @@ const detail::DeviceBackend make_table(int devices) {
     check(cudaEventElapsedTime(&ms, event_of(from), event_of(to)), "Event");
     return static_cast<double>(ms);
   };
+  b.custom = run_custom;
   b.libraries = [] { return blas_library() + "\n" + dnn::dnn_library(); };
   return b;
 }

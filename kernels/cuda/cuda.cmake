@@ -41,6 +41,13 @@ endif()
 # No contraction, IEEE division and square root, no flush to zero (nvcc's defaults but for --fmad).
 set(WEFT_NVCC_FLAGS -std=c++20 -O3 --fmad=false --expt-relaxed-constexpr --extended-lambda -Xfatbin=-compress-all
   -Xcompiler=-fPIC,-ffp-contract=off,-O2 -diag-suppress=177,186,550,20011,20012,20014)
+# A quarter less of the program where nvcc can.
+if(WEFT_NVCC)
+  execute_process(COMMAND ${WEFT_NVCC} --version OUTPUT_VARIABLE nvcc_version ERROR_QUIET)
+  if(nvcc_version MATCHES "release ([0-9.]+)" AND CMAKE_MATCH_1 VERSION_GREATER_EQUAL 12.9)
+    list(APPEND WEFT_NVCC_FLAGS -Xfatbin=-compress-mode=size)
+  endif()
+endif()
 foreach(architecture ${WEFT_CUDA_ARCHITECTURES})
   list(APPEND WEFT_NVCC_FLAGS -gencode=arch=compute_${architecture},code=sm_${architecture})
   set(last_architecture ${architecture})
@@ -76,6 +83,20 @@ function(weft_emulated_cuda target)
 endfunction()
 
 set(cuda_folder ${PROJECT_SOURCE_DIR}/kernels/cuda)
+# Headers of the kernels of users' own ops, which are compiled when they first run: inside of the library, so that a
+# program needs no sources.
+set(device_texts core/dtype.h core/half.h core/ops/cast.h core/ops/record.h kernels/convert_value.h
+  kernels/cuda/elements.cuh kernels/cuda/loop_operand.h kernels/cuda/pairs.cuh kernels/cuda/pointwise.cuh
+  kernels/cuda/rtc/std.h)
+list(TRANSFORM device_texts PREPEND ${PROJECT_SOURCE_DIR}/)
+file(GLOB math_texts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/core/ops/math*.h)
+list(APPEND device_texts ${math_texts})
+set(embedded ${PROJECT_BINARY_DIR}/device_texts.cpp)
+add_custom_command(OUTPUT ${embedded}
+  COMMAND ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -DOUT=${embedded} "-DTEXTS=${device_texts}"
+    -DHEADER=kernels/cuda/custom_code.h -DNAMESPACE=weft::gpu -DTYPE=EmbeddedText -DFUNCTION=device_texts
+    -P ${PROJECT_SOURCE_DIR}/cmake/embed_texts.cmake
+  DEPENDS ${device_texts} ${PROJECT_SOURCE_DIR}/cmake/embed_texts.cmake VERBATIM)
 file(GLOB cuda_texts CONFIGURE_DEPENDS ${cuda_folder}/*.cu)
 file(GLOB cuda_sources CONFIGURE_DEPENDS ${cuda_folder}/*.cpp)
 if(cuda_mode STREQUAL "off")
@@ -83,12 +104,12 @@ if(cuda_mode STREQUAL "off")
   target_include_directories(weft_cuda PRIVATE ${PROJECT_SOURCE_DIR})
 elseif(cuda_mode STREQUAL "emulate")
   file(GLOB emulation CONFIGURE_DEPENDS ${cuda_folder}/emulate/*.cpp)
-  weft_emulated_cuda(weft_cuda ${cuda_texts} ${cuda_sources} ${emulation})
+  weft_emulated_cuda(weft_cuda ${cuda_texts} ${cuda_sources} ${embedded} ${emulation})
 else()
   file(GLOB real CONFIGURE_DEPENDS ${cuda_folder}/real/*.cpp)
   file(GLOB real_texts CONFIGURE_DEPENDS ${cuda_folder}/real/*.cu)
   weft_real_cuda(cuda_objects ${cuda_texts} ${real_texts})
-  add_library(weft_cuda OBJECT ${cuda_sources} ${real})
+  add_library(weft_cuda OBJECT ${cuda_sources} ${embedded} ${real})
   target_include_directories(weft_cuda PRIVATE ${PROJECT_SOURCE_DIR})
   target_include_directories(weft_cuda SYSTEM PRIVATE ${WEFT_CUDA_INCLUDE})
   list(APPEND WEFT_OBJECTS ${cuda_objects})

@@ -1,7 +1,9 @@
 #pragma once
 
 #include "kernels/convert_value.h"
+#if !defined(__CUDACC_RTC__)
 #include "kernels/cuda/launch.h"
+#endif
 
 // Elements as they lie in device memory.
 namespace weft::gpu {

@@ -48,6 +48,10 @@ const Nvrtc* Nvrtc::load(std::string* why) {
     find(n.cubin_size_, "nvrtcGetCUBINSize");
     find(n.cubin_, "nvrtcGetCUBIN");
     find(n.error_, "nvrtcGetErrorString");
+    find(n.add_name_, "nvrtcAddNameExpression");
+    find(n.lowered_name_, "nvrtcGetLoweredName");
+    find(n.count_architectures_, "nvrtcGetNumSupportedArchs");
+    find(n.architectures_, "nvrtcGetSupportedArchs");
     find(version, "nvrtcVersion");
     int major = 0, minor = 0;
     if (!complete || version(&major, &minor) != 0) {
@@ -62,15 +66,29 @@ const Nvrtc* Nvrtc::load(std::string* why) {
 }
 
 std::string Nvrtc::ptx(const std::string& source, std::span<const NvrtcHeader> headers, int architecture) const {
-  return compile(source, headers, "--gpu-architecture=compute_" + std::to_string(architecture), false);
+  return compile(source, headers, "--gpu-architecture=compute_" + std::to_string(architecture), false, "").image;
 }
 
 std::string Nvrtc::cubin(const std::string& source, std::span<const NvrtcHeader> headers, int architecture) const {
-  return compile(source, headers, "--gpu-architecture=sm_" + std::to_string(architecture), true);
+  return compile(source, headers, "--gpu-architecture=sm_" + std::to_string(architecture), true, "").image;
 }
 
-std::string Nvrtc::compile(const std::string& source, std::span<const NvrtcHeader> headers, const std::string& target,
-                           bool binary) const {
+CompiledKernel Nvrtc::kernel(const std::string& source, std::span<const NvrtcHeader> headers, int architecture,
+                             const std::string& expression) const {
+  int count = 0, best = 0;
+  WEFT_ASSERT(count_architectures_(&count) == 0, "nvrtc: cannot count its architectures");
+  std::vector<int> known(static_cast<size_t>(count));
+  WEFT_ASSERT(architectures_(known.data()) == 0, "nvrtc: cannot list its architectures");
+  for (const int a : known)
+    if (a <= architecture && a > best) best = a;
+  const bool exact = best == architecture;
+  return compile(source, headers,
+                 (exact ? "--gpu-architecture=sm_" : "--gpu-architecture=compute_") + std::to_string(best), exact,
+                 expression);
+}
+
+CompiledKernel Nvrtc::compile(const std::string& source, std::span<const NvrtcHeader> headers,
+                              const std::string& target, bool binary, const std::string& expression) const {
   std::vector<const char*> names, texts;
   for (const NvrtcHeader& h : headers) {
     names.push_back(h.name.c_str());
@@ -86,6 +104,7 @@ std::string Nvrtc::compile(const std::string& source, std::span<const NvrtcHeade
   } guard{destroy_, &program};
   const char* options[] = {target.c_str(),    "--std=c++20",      "--fmad=false",   "--ftz=false",
                            "--prec-div=true", "--prec-sqrt=true", "-default-device"};
+  if (!expression.empty()) check(add_name_(program, expression.c_str()), "name");
   int status = compile_(program, int(std::size(options)), options);
   size_t size = 0;
   if (status != 0) {
@@ -95,8 +114,13 @@ std::string Nvrtc::compile(const std::string& source, std::span<const NvrtcHeade
     WEFT_ASSERT(false, "nvrtc: {}\n{}", error_(status), std::string_view(log.c_str()));
   }
   check((binary ? cubin_size_ : ptx_size_)(program, &size), "result");
-  std::string result(size, '\0');
-  check((binary ? cubin_ : ptx_)(program, result.data()), "result");
+  CompiledKernel result{std::string(size, '\0'), {}};
+  check((binary ? cubin_ : ptx_)(program, result.image.data()), "result");
+  const char* name = nullptr;
+  if (!expression.empty()) {
+    check(lowered_name_(program, expression.c_str(), &name), "name");
+    result.name = name;
+  }
   return result;
 }
 

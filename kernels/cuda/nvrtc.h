@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/cuda/code_cache.h"
+
 // NVIDIA's run-time compiler, loaded when it is first asked for: needs neither a GPU nor the toolkit at build time.
 namespace weft::gpu {
 
@@ -23,13 +25,18 @@ class Nvrtc {
   std::string ptx(const std::string& source, std::span<const NvrtcHeader> headers, int architecture) const;
   std::string cubin(const std::string& source, std::span<const NvrtcHeader> headers, int architecture) const;
 
+  // The kernel that `expression` names, alone with what it calls: a cubin, or PTX where the compiler is older than the
+  // architecture.
+  CompiledKernel kernel(const std::string& source, std::span<const NvrtcHeader> headers, int architecture,
+                        const std::string& expression) const;
+
   // 13000 is CUDA 13.0.
   int version() const { return version_; }
 
  private:
   struct Program;
-  std::string compile(const std::string& source, std::span<const NvrtcHeader> headers, const std::string& target,
-                      bool binary) const;
+  CompiledKernel compile(const std::string& source, std::span<const NvrtcHeader> headers, const std::string& target,
+                         bool binary, const std::string& expression) const;
 
   int (*create_)(Program**, const char* source, const char* name, int headers, const char* const* texts,
                  const char* const* names) = nullptr;
@@ -42,6 +49,10 @@ class Nvrtc {
   int (*cubin_size_)(Program*, size_t*) = nullptr;
   int (*cubin_)(Program*, char*) = nullptr;
   const char* (*error_)(int) = nullptr;
+  int (*add_name_)(Program*, const char* expression) = nullptr;
+  int (*lowered_name_)(Program*, const char* expression, const char** name) = nullptr;
+  int (*count_architectures_)(int*) = nullptr;
+  int (*architectures_)(int*) = nullptr;
   int version_ = 0;
 };
 

@@ -2,12 +2,17 @@
 
 #include <utility>
 
-#include "core/pointwise.h"
+#include "core/ops/record.h"
+#include "kernels/cuda/loop_operand.h"
 #include "kernels/cuda/pairs.cuh"
+#if !defined(__CUDACC_RTC__)
+#include "core/pointwise.h"
 #include "kernels/cuda/strided.h"
+#endif
 
 // The kernels of a record: 128-bit accesses where all operands have one dtype (f32, bf16, f16) and lie in rows, and one
-// kernel per compute type for any strides and any mix of dtypes.
+// kernel per compute type for any strides and any mix of dtypes. Records of users get theirs at run time from the same
+// text, without its host parts (custom_code.h).
 namespace weft::gpu {
 
 // y = forward(inputs..., params...)
@@ -160,6 +165,8 @@ __global__ void __launch_bounds__(kThreads) row_kernel(const __grid_constant__ R
   }
 }
 
+#if !defined(__CUDACC_RTC__)
+// In host code F may be anything with `inputs`, and `params` as many as there are.
 template <class F, class S>
 bool in_rows(const LoopNest& nest) {
   constexpr int kCount = Pack<S>::kCount;
@@ -179,7 +186,7 @@ bool in_rows(const LoopNest& nest) {
 }
 
 template <class F, class S>
-void launch_rows(const LoopNest& nest, const Scalar* params) {
+RowArguments<F, S> row_arguments(const LoopNest& nest, const Scalar* params) {
   RowArguments<F, S> a{};
   a.dims = nest.dims;
   a.n = u32(nest.numel);
@@ -193,8 +200,15 @@ void launch_rows(const LoopNest& nest, const Scalar* params) {
     for (int d = 0; d < nest.dims; ++d) a.strides[i][d] = o.strides[d];
   }
   for (int p = 0; p < F::params; ++p) a.params[p] = params[p].to<Wide<S>>();
+  return a;
+}
+
+template <class F, class S>
+void launch_rows(const LoopNest& nest, const Scalar* params) {
+  const RowArguments<F, S> a = row_arguments<F, S>(nest, params);
   launch(row_kernel<F, S>, grid_for(a.packs), kThreads, 0, current_stream(), a);
 }
+#endif
 
 // ---- rows of f32 and halves mixed (a residual in f32 plus a product in bf16): four elements a thread
 
@@ -337,8 +351,9 @@ __global__ void __launch_bounds__(kThreads) strided_kernel(const __grid_constant
   }
 }
 
+#if !defined(__CUDACC_RTC__)
 template <class F, class T>
-void launch_strided(const LoopNest& nest, bool truth, const Scalar* params) {
+StridedArguments<T, F::inputs> strided_arguments(const LoopNest& nest, bool truth, const Scalar* params) {
   StridedArguments<T, F::inputs> a{};
   a.dims = nest.dims;
   a.n = u32(nest.numel);
@@ -350,6 +365,12 @@ void launch_strided(const LoopNest& nest, bool truth, const Scalar* params) {
   }
   for (int d = 0; d < nest.dims; ++d) a.sizes[d] = Divider(u32(nest.sizes[d]));
   for (int p = 0; p < F::params; ++p) a.params[p] = params[p].to<T>();
+  return a;
+}
+
+template <class F, class T>
+void launch_strided(const LoopNest& nest, bool truth, const Scalar* params) {
+  const StridedArguments<T, F::inputs> a = strided_arguments<F, T>(nest, truth, params);
   launch(strided_kernel<F, T>, grid_for(a.n), kThreads, 0, current_stream(), a);
 }
 
@@ -387,5 +408,6 @@ void install(const PointwiseInfo& info) {
     if constexpr (Op::arity > 2 && !(Op::constants & 4)) info.backward[2].cuda = pointwise<Backward<Op, 2>>;
   }
 }
+#endif
 
 }  // namespace weft::gpu

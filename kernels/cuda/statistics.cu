@@ -7,11 +7,21 @@
 namespace weft::gpu {
 namespace {
 
+// One kernel for all dtypes: each that is read in its own way is a tenth of a megabyte.
+template <class R>
+void reduce_any_values(const Tensor& x, unsigned mask, const Ends<typename R::Acc>& ends) {
+  const cpu::ReducePlan plan(x, mask, kAccumulator<typename R::Acc>);
+  if (plan.results > 0) reduce_from<R, AnyElement>({plan, ends});
+}
+// Kernels of its own for what training runs: f32, bf16 and f16.
 template <class R>
 void reduce_values(const Tensor& x, unsigned mask, const Ends<typename R::Acc>& ends) {
-  using T = typename R::Acc;
-  const cpu::ReducePlan plan(x, mask, kAccumulator<T>);
-  reduce<R>({plan, ends});
+  if constexpr (std::is_same_v<typename R::Acc, double>) {
+    reduce_any_values<R>(x, mask, ends);
+  } else {
+    const cpu::ReducePlan plan(x, mask, kAccumulator<typename R::Acc>);
+    reduce<R>({plan, ends});
+  }
 }
 
 // log(value) + centre, or value^exponent.
@@ -56,11 +66,12 @@ void norm_as(const OpCall& c) {
   const unsigned mask = a.reduce.mask;
   Ends<T> ends = ends_in<T>(c.out[0]);
   if (std::isinf(a.p))
-    return a.p > 0 ? reduce_values<Absolute<order::Max<T>, T>>(x, mask, ends)
-                   : reduce_values<Absolute<order::Min<T>, T>>(x, mask, ends);
-  if (a.p == 0) return reduce_values<Truth<Sum, T>>(x, mask, ends);
+    return a.p > 0 ? reduce_any_values<Absolute<order::Max<T>, T>>(x, mask, ends)
+                   : reduce_any_values<Absolute<order::Min<T>, T>>(x, mask, ends);
+  if (a.p == 0) return reduce_any_values<Truth<Sum, T>>(x, mask, ends);
   // The norm of one value is its absolute value, without the rounding of powers.
-  if (a.p == 1 || detail::reduced_count(x.sizes(), mask) == 1) return reduce_values<Absolute<Sum, T>>(x, mask, ends);
+  if (a.p == 1 || detail::reduced_count(x.sizes(), mask) == 1)
+    return reduce_any_values<Absolute<Sum, T>>(x, mask, ends);
   if (a.p == 2) {
     ends.how = Ending::root;
     return reduce_values<Square<Sum, T>>(x, mask, ends);

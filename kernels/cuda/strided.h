@@ -2,20 +2,10 @@
 
 #include "core/tensor.h"
 #include "kernels/cpu/strided.h"
+#include "kernels/cuda/loop_operand.h"
 
 // The loop nest of a launch over several operands of one broadcast shape.
 namespace weft::gpu {
-
-inline constexpr int kMaxOperands = 6;
-
-/// One operand: memory on the device, or (null) a number that the host knows.
-struct LoopOperand {
-  void* data;
-  int64_t strides[kMaxDims];  ///< in elements; 0 where broadcast
-  DType dtype;
-  double number;  ///< of a 0-dim tensor of the host
-  int64_t integer;
-};
 
 /// operands[0] is the result. Dimensions that are contiguous for all are merged; the last one is the innermost, in the
 /// memory order of the result.

@@ -105,10 +105,12 @@ TEST_CASE("a user's op is called by name and keeps its text") {
   REQUIRE(source);
   CHECK_THAT(std::string(source->text), Contains("x + sin(alpha * x) * sin(alpha * x) / alpha"));
   CHECK(source->info->params == 1);
+  CHECK(source->record == "Snake");
   CHECK(find_custom_op("relu") == nullptr);
-  CHECK_THROWS_WITH(detail::register_custom_op({source->info, "other text"}, {"snake", "input", nullptr}),
-                    Contains("registered twice"));
-  CHECK_THROWS_WITH(detail::register_custom_op({source->info, ""}, {"relu", "input", nullptr}),
+  CHECK_THROWS_WITH(
+      detail::register_custom_op({source->info, source->record, "other text"}, {"snake", "input", nullptr}),
+      Contains("registered twice"));
+  CHECK_THROWS_WITH(detail::register_custom_op({source->info, "", ""}, {"relu", "input", nullptr}),
                     Contains("relu is the name"));
 }
 

@@ -1,4 +1,5 @@
 #include <functional>
+#include <limits>
 
 #include "autograd/autograd.h"
 #include "core/device_backend.h"
@@ -7,6 +8,7 @@
 #include "core/ops/random.h"
 #include "core/ops/reduce.h"
 #include "core/ops/view.h"
+#include "nn/clip.h"
 #include "optim/adam.h"
 #include "optim/sgd.h"
 #include "tests/cuda/need_device.h"
@@ -58,6 +60,69 @@ TEST_CASE("optimizers on a device: the host's bits, a few launches for hundreds 
     same_updates<optim::SGD>(optim::SGDOptions{.lr = 0.1, .momentum = 0.9, .nesterov = true}, count, 4);
     same_updates<optim::Adam>(optim::AdamOptions{.lr = 0.1, .weight_decay = 0.01, .amsgrad = true}, count, 4);
     same_updates<optim::AdamW>(optim::AdamWOptions{.lr = 0.1, .weight_decay = 0.01}, count, 4);
+  }
+}
+
+// Gradients scaled by `factor`, one of a long tensor, one of a single element, one of none, one that is transposed.
+std::vector<Tensor> with_gradients(Device device, int64_t count, double factor) {
+  std::vector<Tensor> all = parameters("cpu", count);
+  Generator generator(6);
+  const TensorOptions f32{.dtype = DType::f32};
+  for (Tensor g : {randn({70000}, f32, &generator), randn({1}, f32, &generator), zeros({0}, f32),
+                   randn({40, 30}, f32, &generator).t()}) {
+    Tensor p = empty_like(g);
+    p.set_requires_grad(true);
+    p.set_grad(g);
+    all.push_back(p);
+  }
+  for (Tensor& p : all) {
+    Tensor g = p.grad().mul(factor);
+    p = p.detach().to(device).set_requires_grad(true);
+    p.set_grad(g.to(device));
+  }
+  return all;
+}
+
+TEST_CASE("clipping of gradients on a device: the host's bits, a few launches for hundreds, nothing read back") {
+  NEED_DEVICES(1);
+  const auto launches = [] { return detail::cuda_backend()->launches(); };
+  for (int64_t count : {9, 1100})
+    for (double factor : {1e-4, 1.0}) {
+      const std::vector<Tensor> host = with_gradients("cpu", count, factor),
+                                device = with_gradients("cuda", count, factor);
+      const uint64_t before = launches();
+      const Tensor norm = nn::utils::clip_grad_norm_(device, 2.0);
+      CHECK(launches() - before <= (count == 9 ? 11 : 20));
+      CHECK(same(norm, nn::utils::clip_grad_norm_(host, 2.0)));
+      for (size_t i = 0; i < host.size(); ++i) CHECK(same(device[i].grad(), host[i].grad()));
+    }
+  // One dtype: its norm has it, and so has every step to the factor.
+  for (DType dtype : {DType::bf16, DType::f64, DType::f32}) {
+    Generator generator(7);
+    std::vector<Tensor> host, device;
+    for (int64_t n : {1, 40, 3000}) {
+      Tensor g = randn({n}, {.dtype = DType::f64}, &generator).to(dtype), p = zeros_like(g), d = p.to("cuda");
+      p.set_requires_grad(true);
+      d.set_requires_grad(true);
+      p.set_grad(g);
+      d.set_grad(g.to("cuda"));
+      host.push_back(p);
+      device.push_back(d);
+    }
+    for (double p : {2.0, 1.0, std::numeric_limits<double>::infinity()}) {
+      CHECK(same(nn::utils::clip_grad_norm_(device, 0.5, {.norm_type = p}),
+                 nn::utils::clip_grad_norm_(host, 0.5, {.norm_type = p})));
+      for (size_t i = 0; i < host.size(); ++i) CHECK(same(device[i].grad(), host[i].grad()));
+    }
+    // The same gradient twice is scaled twice, as on the host.
+    device.push_back(device[2]);
+    host.push_back(host[2]);
+    nn::utils::clip_grad_norm_(device, 0.1);
+    nn::utils::clip_grad_norm_(host, 0.1);
+    CHECK(same(device[2].grad(), host[2].grad()));
+    device[0].grad().fill_(std::numeric_limits<double>::quiet_NaN());
+    CHECK(gpu::has(gpu::message_of([&] { nn::utils::clip_grad_norm_(device, 1.0, {.error_if_nonfinite = true}); }),
+                   "get_total_norm"));
   }
 }
 

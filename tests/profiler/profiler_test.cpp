@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "autograd/autograd.h"
+#include "core/cuda.h"
 #include "core/error.h"
 #include "core/ops/matmul.h"
 #include "core/ops/pointwise_api.h"
@@ -427,4 +428,14 @@ TEST_CASE("one profiler at a time") {
     CHECK(detail::profiling());
   }
   CHECK_FALSE(detail::profiling());
+}
+
+TEST_CASE("a recording of devices needs a device") {
+  if (cuda::is_available()) return;  // tests/cuda/profiler_test.cpp
+  Profiler p({.cuda = true});
+  CHECK_THROWS_WITH(p.start(), Contains("profiler on cuda:0"));
+  Profiler without;  // the failed one does not count as running
+  without.start();
+  without.stop();
+  CHECK(without.device_events().empty());
 }

@@ -6,8 +6,10 @@ file(GLOB slice_texts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/core/ops/*.h)
 list(APPEND slice_texts ${PROJECT_SOURCE_DIR}/core/reduction_order.h ${PROJECT_SOURCE_DIR}/kernels/cuda/reduce.cuh)
 set(slice_embedded ${CMAKE_CURRENT_BINARY_DIR}/embedded_texts.cpp)
 add_custom_command(OUTPUT ${slice_embedded}
-  COMMAND ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -DOUT=${slice_embedded} "-DTEXTS=${slice_texts}" -P ${slice}/embed.cmake
-  DEPENDS ${slice_texts} ${slice}/embed.cmake VERBATIM)
+  COMMAND ${CMAKE_COMMAND} -DROOT=${PROJECT_SOURCE_DIR} -DOUT=${slice_embedded} "-DTEXTS=${slice_texts}"
+    -DHEADER=tests/slice/texts.h -DNAMESPACE=weft::slice -DTYPE=Text -DFUNCTION=embedded_texts
+    -P ${PROJECT_SOURCE_DIR}/cmake/embed_texts.cmake
+  DEPENDS ${slice_texts} ${PROJECT_SOURCE_DIR}/cmake/embed_texts.cmake VERBATIM)
 
 list(JOIN WEFT_NUMERIC_FLAGS " " numeric_flags)
 target_sources(test_slice PRIVATE ${slice_embedded} ${slice}/texts.cpp ${slice}/eager.cpp ${slice}/library.cpp ${slice}/loops.cpp

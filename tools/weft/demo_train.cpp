@@ -66,12 +66,13 @@ std::vector<LossRow> rows_of(const Value& value) {
 }
 
 /// A few steps once caches are warm; all there are of a short run.
-profiler::ProfilerOptions profiled_steps(int64_t steps,
+profiler::ProfilerOptions profiled_steps(int64_t steps, bool cuda,
                                          const std::function<void(const profiler::Profiler&)>& profiled) {
   const int64_t active = std::min<int64_t>(steps, 5), before = std::min<int64_t>(steps - active, 5);
   const int64_t warmup = std::min<int64_t>(before, 1);
   return {.record_shapes = true,
           .profile_memory = true,
+          .cuda = cuda,
           .schedule = profiler::schedule({.wait = before - warmup, .warmup = warmup, .active = active, .repeat = 1}),
           .on_trace_ready = profiled};
 }
@@ -203,7 +204,7 @@ Outcome Trainer::run(const std::function<void()>& save,
   Progress progress(step_, settings_.steps, task_.unit(), settings_.quiet);
   const double units = static_cast<double>(task_.units_per_batch() * settings_.accumulate);
   const int64_t first = step_;
-  profiler::Profiler profile(profiled_steps(settings_.steps - first, profiled));
+  profiler::Profiler profile(profiled_steps(settings_.steps - first, Device(settings_.device).is_cuda(), profiled));
   if (profiled) profile.start();
   Clock::duration training{};
   while (step_ < settings_.steps && !outcome.interrupted) {

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "kernels/cuda/emulate/fiber.h"
 #include "kernels/cuda/emulate/memory.h"
+#include "kernels/cuda/emulate/profile.h"
 #include "kernels/cuda/emulate/settings.h"
 #include "kernels/cuda/emulate/streams.h"
 
@@ -36,6 +37,7 @@ void segment_given(void* p, size_t bytes) { allow(p, bytes); }
 
 void block_taken(void* p, size_t requested, size_t size, CUstream_st* stream, int device) {
   const unsigned char poison = settings().poison;
+  const Unnoted own;
   put(stream_or_default(stream, device), [=] {
     allow(p, size);
     std::memset(p, poison, requested);
@@ -47,6 +49,7 @@ void block_taken(void* p, size_t requested, size_t size, CUstream_st* stream, in
 
 void block_given(void* p, size_t requested, size_t size, CUstream_st* stream, int device, const char* op) {
   const unsigned char poison = settings().poison;
+  const Unnoted own;
   put(stream_or_default(stream, device), [=] {
     allow(p, size);
     const auto *tail = static_cast<unsigned char*>(p) + requested, *end = static_cast<unsigned char*>(p) + size;

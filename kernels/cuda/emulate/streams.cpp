@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "kernels/cuda/emulate/device_code.h"
 #include "kernels/cuda/emulate/memory.h"
+#include "kernels/cuda/emulate/profile.h"
 #include "kernels/cuda/emulate/settings.h"
 
 namespace weft::gpu::emulate {
@@ -27,6 +28,8 @@ struct Task {
   const char* op;
   std::function<void()> work;
   std::shared_ptr<Point> waits_for, sets;
+  uint64_t cause = 0;
+  bool noted = false;  // for a profiler
 };
 }  // namespace
 
@@ -66,6 +69,10 @@ class Scheduler {
     CUstream_st* s = resolve(stream);
     task.number = ++numbers_;
     task.op = detail::running_op;
+    if (recording()) [[unlikely]] {
+      task.noted = task.work && !unnoted();
+      task.cause = current_cause();
+    }
     s->queue.push_back(std::move(task));
     ++waiting_;
     if (!settings().lazy)
@@ -126,6 +133,7 @@ class Scheduler {
     chosen->queue.pop_front();
     --waiting_;
     in_task = true;
+    const int64_t start = task.noted ? now_ns() : 0;
     try {
       if (task.work) task.work();
     } catch (const InternalError& e) {
@@ -134,6 +142,7 @@ class Scheduler {
       if (!error) error = std::current_exception();
     }
     in_task = false;
+    if (task.noted) note(task.op, chosen->device, chosen, start, task.cause);
     if (task.sets) {
       task.sets->done = true;
       task.sets->when = std::chrono::steady_clock::now();
@@ -168,18 +177,18 @@ void put(CUstream_st* stream, std::function<void()> work) {
   WEFT_ASSERT(!in_task, "launch: a kernel cannot start a kernel");
   Scheduler& s = scheduler();
   std::lock_guard lock(s.mutex);
-  s.put(stream, {0, nullptr, std::move(work), nullptr, nullptr});
+  s.put(stream, {0, nullptr, std::move(work), nullptr, nullptr, 0, false});
 }
 void put_wait(CUstream_st* stream, std::shared_ptr<Point> point) {
   Scheduler& s = scheduler();
   std::lock_guard lock(s.mutex);
-  s.put(stream, {0, nullptr, nullptr, std::move(point), nullptr});
+  s.put(stream, {0, nullptr, nullptr, std::move(point), nullptr, 0, false});
 }
 std::shared_ptr<Point> put_point(CUstream_st* stream) {
   auto point = std::make_shared<Point>();
   Scheduler& s = scheduler();
   std::lock_guard lock(s.mutex);
-  s.put(stream, {0, nullptr, nullptr, nullptr, point});
+  s.put(stream, {0, nullptr, nullptr, nullptr, point, 0, false});
   return point;
 }
 
