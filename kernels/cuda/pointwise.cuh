@@ -283,6 +283,7 @@ __global__ void __launch_bounds__(kThreads) mixed_kernel(const __grid_constant__
   }
 }
 
+#if !defined(__CUDACC_RTC__)
 template <class F>
 bool launch_mixed(const LoopNest& nest, const Scalar* params) {
   if (nest.dims > kRowDims || !nest.dense(0) || nest.sizes[nest.dims - 1] % 4 != 0) return false;
@@ -306,6 +307,7 @@ bool launch_mixed(const LoopNest& nest, const Scalar* params) {
   launch(mixed_kernel<F>, grid_for(a.quads), kThreads, 0, current_stream(), a);
   return true;
 }
+#endif
 
 // ---- anything else
 
