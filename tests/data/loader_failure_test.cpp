@@ -154,10 +154,10 @@ TEST_CASE("loader: errors of collate, worker_init, samplers and streams") {
 
 TEST_CASE("loader: a timeout names who is busy, and the loader can be left") {
   const auto gate = std::make_shared<Gate>();
-  data::DataLoader loader(Blocks{gate}, {.num_workers = 1, .timeout = 0.05, .shutdown_timeout = 0.01});
+  data::DataLoader loader(Blocks{gate}, {.num_workers = 1, .timeout = 0.5, .shutdown_timeout = 0.01});
   const double seconds = seconds_of([&] {
     const std::string text = error_of([&] { bytes_of_epochs(loader, 1); });
-    CHECK(text.find("no batch within the timeout of 0.05 s (epoch 0); worker 0 is in sample 3 of batch 3 since") !=
+    CHECK(text.find("no batch within the timeout of 0.5 s (epoch 0); worker 0 is in sample 3 of batch 3 since") !=
           std::string::npos);
   });
   CHECK(seconds < 5);
@@ -254,7 +254,7 @@ TEST_CASE("loader: an end waits for the calls that run") {
       for ([[maybe_unused]] auto& batch : loader) break;
     });
     CHECK(inside == 0);
-    CHECK(seconds < 1);
+    CHECK(seconds < 5);
   }
 }
 

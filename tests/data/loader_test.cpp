@@ -1,8 +1,16 @@
 // The loader: what it delivers, in which order, for any number of workers.
 #include "data/loader.h"
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <map>
+#include <memory>
+#include <optional>
+#include <set>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "core/error.h"
 #include "core/ops/random.h"
@@ -147,26 +155,29 @@ TEST_CASE("loader: iterations are independent of each other") {
 }
 
 TEST_CASE("loader: a slow sample stalls only who asks for order") {
-  struct Slow {
+  struct Slow {  // sample 0 comes when the others have been delivered
+    std::shared_ptr<std::atomic<int>> delivered = std::make_shared<std::atomic<int>>(0);
     int64_t size() const { return 6; }
     int64_t get(int64_t i, const std::stop_token& stop) const {
-      for (int k = 0; i == 0 && k < 300 && !stop.stop_requested(); ++k)
+      for (int k = 0; i == 0 && *delivered < 5 && k < 10000 && !stop.stop_requested(); ++k)
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
       return i;
     }
   };
-  data::DataLoader free(Slow{}, {.num_workers = 2, .prefetch_factor = 3, .ordered = false});
+  const Slow slow;
+  data::DataLoader free(slow, {.num_workers = 2, .prefetch_factor = 3, .ordered = false});
   std::vector<int64_t> seen;
   Value state;
   for (auto& batch : free) {
     seen.push_back(batch.item<int64_t>());
+    ++*slow.delivered;
     if (seen.size() == 2) state = free.state_dict();
   }
   CHECK(seen.back() == 0);
   CHECK(std::set<int64_t>(seen.begin(), seen.end()).size() == 6);
   // Resuming delivers what was missing, though that is no tail of the order.
   CHECK(state["batch"].as_int() == 0);
-  data::DataLoader again(Slow{}, {.num_workers = 1});
+  data::DataLoader again(slow, {.num_workers = 1});
   again.load_state_dict(state);
   std::vector<int64_t> rest;
   for (auto& batch : again) rest.push_back(batch.item<int64_t>());
