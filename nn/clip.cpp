@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/host_read.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/shape.h"
 #include "core/ops/statistics.h"
@@ -26,6 +27,7 @@ Tensor get_total_norm(const std::vector<Tensor>& tensors, double norm_type, bool
   if (norms.empty()) return scalar_tensor(0.0);
   for (Tensor& n : norms) n = n.to(norms[0].device());
   Tensor total = norm(stack(norms), norm_type);
+  const weft::detail::HostRead read("error_if_nonfinite: the host looks at the norm");
   WEFT_CHECK(!error_if_nonfinite || std::isfinite(total.item<double>()),
              "get_total_norm: the norm of the tensors is {}; look for inf or NaN in the gradients",
              total.item<double>());
