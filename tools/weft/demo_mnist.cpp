@@ -157,7 +157,7 @@ class Mnist : public Task {
       order_ = randperm(data_.train->size(), {}, &generator);
       pass_ = pass;
     }
-    const int64_t* at = order_.data<int64_t>() + index % per_pass * settings_.batch;
+    const int64_t* at = weft::detail::host_data<int64_t>(order_) + index % per_pass * settings_.batch;
     const auto [x, y] = batch(*data_.train, {at, at + settings_.batch});
     return cross_entropy(model_(x), y);
   }
@@ -215,8 +215,8 @@ class Mnist : public Task {
     const int64_t B = static_cast<int64_t>(which.size()), pixels = data_.height * data_.width;
     Tensor x = empty({B, 1, data_.height, data_.width}), y = empty({B}, {.dtype = DType::i64});
     for (int64_t b = 0; b < B; ++b) {
-      float* to = x.data<float>() + b * pixels;
-      y.data<int64_t>()[b] = from.get(which[static_cast<size_t>(b)], to);
+      float* to = weft::detail::host_data<float>(x) + b * pixels;
+      weft::detail::host_data<int64_t>(y)[b] = from.get(which[static_cast<size_t>(b)], to);
       for (int64_t k = 0; k < pixels; ++k) to[k] = (to[k] - kMean) / kDeviation;
     }
     return {x.to(device_), y.to(device_)};

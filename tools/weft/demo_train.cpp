@@ -101,6 +101,13 @@ std::string complete_schedule(const std::string& text, int64_t steps, int64_t de
   return fmt::format("{}:{}", s.kind, s.kind == "cosine" ? whole : (whole + 2) / 3);
 }
 
+namespace {
+CompileOptions compile_options(const Settings& s) {
+  // A new pass over the data, whose order is read, cuts a call; so may memory that a batch takes over.
+  return {.mode = parse_compile_mode(s.mode).value_or(CompileMode::default_), .on_fallback = OnFallback::silent};
+}
+}  // namespace
+
 StopRequest::StopRequest() {
   stop_requested = 0;
   struct sigaction action {};
@@ -119,7 +126,10 @@ Trainer::Trainer(const Settings& settings, Task& task)
     : settings_(settings),
       task_(task),
       parameters_(task.model().parameters()),
-      optimizer_(make_optimizer(settings, parameters_)) {
+      optimizer_(make_optimizer(settings, parameters_)),
+      compiled_(parse_compile_mode(settings.mode).has_value()),
+      fast_losses_([this](int64_t step) { return losses_of(step); }, compile_options(settings)),
+      fast_update_([this] { change_parameters(); }, compile_options(settings)) {
   start_schedule();
 }
 
@@ -164,9 +174,9 @@ void Trainer::resume(const Value& checkpoint, const std::string& path) {
   start_schedule();
 }
 
-double Trainer::compute_gradients(int64_t step) {
+std::vector<Tensor> Trainer::losses_of(int64_t step) {
   optimizer_->zero_grad();
-  double train = 0;
+  std::vector<Tensor> losses;
   for (int64_t i = 0; i < settings_.accumulate; ++i) {
     Tensor loss;
     {
@@ -177,8 +187,14 @@ double Trainer::compute_gradients(int64_t step) {
     }
     const profiler::record_function range("backward");
     loss.backward();
-    train += loss.item<double>();
+    losses.push_back(loss.detach());
   }
+  return losses;
+}
+
+double Trainer::compute_gradients(int64_t step) {
+  double train = 0;
+  for (const Tensor& loss : compiled_ ? fast_losses_(step) : losses_of(step)) train += loss.item<double>();
   WEFT_CHECK(std::isfinite(train), "{}: the loss of step {} is {}; a smaller --lr may help", settings_.demo, step,
              train);
   return train;
@@ -189,10 +205,14 @@ Score Trainer::evaluate(bool all) {
   return task_.evaluate(all);
 }
 
-void Trainer::update() {
+void Trainer::change_parameters() {
   const profiler::record_function range("update");
   nn::utils::clip_grad_norm_(parameters_, kLargestNorm);
   optimizer_->step();
+}
+
+void Trainer::update() {
+  compiled_ ? fast_update_() : change_parameters();
   if (scheduler_) scheduler_->step();
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "autograd/autocast.h"
+#include "compile/compile.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "profiler/profiler.h"
@@ -48,6 +49,9 @@ class Trainer {
   Value checkpoint() const;
 
  private:
+  /// Of each batch of step `step`; gradients are in the parameters.
+  std::vector<Tensor> losses_of(int64_t step);
+  void change_parameters();
   /// The training loss of step `step`, its gradients in the parameters.
   double compute_gradients(int64_t step);
   void update();
@@ -63,6 +67,9 @@ class Trainer {
   std::vector<Tensor> parameters_;
   std::unique_ptr<optim::Optimizer> optimizer_;
   std::unique_ptr<optim::Scheduler> scheduler_;  ///< null: constant
+  bool compiled_;
+  Compiled<std::function<std::vector<Tensor>(int64_t)>> fast_losses_;
+  Compiled<std::function<void()>> fast_update_;
   int64_t step_ = 0;
   std::vector<LossRow> rows_;
 };
