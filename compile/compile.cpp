@@ -1,7 +1,7 @@
 #include "compile/compile.h"
 
-#include "compile/recorder.h"
 #include "compile/report.h"
+#include "compile/state.h"
 #include "core/error.h"
 
 namespace weft {
@@ -21,23 +21,17 @@ std::optional<CompileMode> parse_compile_mode(std::string_view text) {
 
 namespace weft::detail {
 
-class CompiledState {
- public:
-  explicit CompiledState(const CompileOptions& o) : cache(o) {}
-  mutable graph::Cache cache;
-  std::vector<std::unique_ptr<graph::Recorder>> idle;  ///< guarded by cache.mutex; one per call at once
-};
-
 std::shared_ptr<CompiledState> make_compiled(const CompileOptions& o) {
   WEFT_CHECK(o.recordings > 0, "compile: recordings must be at least 1");
+  WEFT_CHECK(o.verify_every >= 0, "compile: verify_every must not be negative, got {}", o.verify_every);
   return std::make_shared<CompiledState>(o);
 }
 
-CompiledCall::CompiledCall(CompiledState& state) {
+CompiledCall::CompiledCall(CompiledState& state, graph::Observed* observed) {
   std::lock_guard lock(state.cache.mutex);
   ++state.cache.calls;
   if (thread_state.deferral) return;
-  if (state.cache.useless == graph::kMostUseless && state.cache.options.on_fallback != OnFallback::error &&
+  if (!observed && state.cache.useless == graph::kMostUseless && state.cache.options.on_fallback != OnFallback::error &&
       ++state.cache.since_look % graph::kLookAgain) {
     ++state.cache.at_once;
     return;
@@ -49,6 +43,7 @@ CompiledCall::CompiledCall(CompiledState& state) {
     state.idle.pop_back();
   }
   state_ = &state;
+  recorder_->observe(observed);
   thread_state.deferral = recorder_;
 }
 CompiledCall::~CompiledCall() {
@@ -65,7 +60,8 @@ void CompiledCall::finish() {
 CompileStats compiled_stats(const CompiledState& state) {
   graph::Cache& c = state.cache;
   std::lock_guard lock(c.mutex);
-  return {c.calls, c.matched, c.recorded, c.at_once, c.reasons, c.breaks};
+  return {c.calls,  c.matched, c.recorded, c.at_once,         c.reasons,
+          c.breaks, c.direct,  c.verified, c.matched_because, c.explained};
 }
 
 std::string compiled_report(const CompiledState& state) { return graph::report(state.cache); }

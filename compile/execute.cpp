@@ -1,40 +1,13 @@
 // How a recorder runs what it put off: fused groups as one pass, everything else by the op's own kernel.
 #include <algorithm>
 
+#include "compile/execute.h"
 #include "compile/recorder.h"
 #include "compile/report.h"
 #include "core/profile.h"
 
 namespace weft::graph {
 namespace {
-
-// Kernels run as they would have run at once, without history.
-struct Running {
-  detail::ThreadState before = detail::thread_state;
-  Running() {
-    detail::thread_state.deferral = nullptr;
-    detail::thread_state.grad_mode = false;
-  }
-  ~Running() {
-    detail::thread_state.deferral = before.deferral;
-    detail::thread_state.grad_mode = before.grad_mode;
-  }
-};
-
-Tensor tensor_of(const Operand& o, Storage& storage) {
-  TensorImpl* p = TensorImpl::create();
-  p->dtype = o.dtype;
-  p->device = storage.device;
-  storage.retain();
-  p->storage = &storage;
-  p->sizes = o.sizes;
-  p->strides = o.strides;
-  p->offset = o.offset;
-  p->numel = o.numel;
-  p->contiguous = o.contiguous;
-  if (storage.data) p->data = static_cast<char*>(storage.data) + o.offset * static_cast<int64_t>(itemsize(o.dtype));
-  return Tensor::from_impl(p);
-}
 
 // Memory that somebody else owns may lie over other memory: then only the order of the program will do.
 template <class Slots>
@@ -51,9 +24,23 @@ bool may_overlap(const Slots& slots) {
 
 }  // namespace
 
+Tensor tensor_of(const Operand& o, Storage& storage) {
+  TensorImpl* p = TensorImpl::create();
+  p->dtype = o.dtype;
+  p->device = storage.device;
+  storage.retain();
+  p->storage = &storage;
+  p->sizes = o.sizes;
+  p->strides = o.strides;
+  p->offset = o.offset;
+  p->numel = o.numel;
+  p->contiguous = o.contiguous;
+  if (storage.data) p->data = static_cast<char*>(storage.data) + o.offset * static_cast<int64_t>(itemsize(o.dtype));
+  return Tensor::from_impl(p);
+}
+
 const char* Recorder::number(const Step& s, size_t at, size_t input) const {
-  const size_t params = (static_cast<size_t>(s.params) * sizeof(Scalar) + kAlign - 1) / kAlign * kAlign;
-  return reinterpret_cast<const char*>(&data_[data_at_[at] + params + input * kNumber]);
+  return reinterpret_cast<const char*>(&data_[data_at_[at] + number_at(s, input)]);
 }
 
 const Scalar* Recorder::params(const Step& s, size_t at) const {

@@ -8,13 +8,13 @@
 #include "compile/report.h"
 #include "core/allocator.h"
 #include "core/error.h"
+#include "core/host_read.h"
 
 namespace weft::graph {
 namespace {
 
 constexpr size_t kReuse = 16384;      // bytes; smaller blocks are not worth keeping apart
 constexpr size_t kMostSteps = 20000;  // of a stretch: bounds what waits
-constexpr size_t kMostTexts = 16;
 
 bool same_view(const Operand& o, const TensorImpl* t) {
   return o.dtype == t->dtype && o.offset == t->offset && o.sizes == t->sizes && o.strides == t->strides;
@@ -52,6 +52,16 @@ std::string difference(size_t k, const Step& now, const Step& then) {
 }
 
 }  // namespace
+
+Observed::~Observed() {
+  for (const Slot& s : slots) Storage::release(s.held);
+}
+
+bool add_text(std::vector<std::string>& texts, const std::string& text) {
+  if (texts.size() >= kMostTexts || std::find(texts.begin(), texts.end(), text) != texts.end()) return false;
+  texts.push_back(text);
+  return true;
+}
 
 Recorder::~Recorder() { forget(); }
 
@@ -222,6 +232,7 @@ void Recorder::put_off(const detail::PointwiseCall& c) {
 }
 
 void Recorder::settle(Storage* storage, bool keeps) {
+  if (observed_) ++observed_->touched;
   const Known* k = known_.find(storage);
   bool waits = false;
   if (at_ > 0 && k) {
@@ -229,7 +240,9 @@ void Recorder::settle(Storage* storage, bool keeps) {
     waits = k->reused || (slot >= 0 && (keeps || slots_[static_cast<size_t>(slot)].written));
   }
   if (keeps && std::find(exposed_.begin(), exposed_.end(), storage) == exposed_.end()) exposed_.push_back(storage);
-  if (waits) cut("the host reads memory (item(), data_ptr(), printing)");
+  if (!waits) return;
+  const char* why = detail::HostRead::why();
+  cut(why ? why : "the host reads memory (item(), data_ptr(), printing)", why != nullptr);
 }
 
 void* Recorder::allocate(size_t bytes) {
@@ -273,6 +286,7 @@ void Recorder::reset() noexcept {
   exposed_.clear();
   stretch_ = 0;
   useless_ = true;
+  observed_ = nullptr;
 }
 
 // Ends a stretch: nothing waits any more. Memory that was kept for its kernels goes back.
@@ -298,12 +312,10 @@ void Recorder::forget() noexcept {
 }
 
 // What a call could not do as asked for; `text` says why.
-void Recorder::fall_back(const std::string& text) {
+void Recorder::fall_back(const std::string& text, bool explained) {
   {
     std::lock_guard lock(cache_.mutex);
-    if (std::find(cache_.breaks.begin(), cache_.breaks.end(), text) != cache_.breaks.end()) return;
-    if (cache_.breaks.size() == kMostTexts) return;
-    cache_.breaks.push_back(text);
+    if (!add_text(explained ? cache_.explained : cache_.breaks, text)) return;
   }
   debug(1, "fallback: " + text);
   if (cache_.options.on_fallback == OnFallback::warn)
@@ -311,14 +323,14 @@ void Recorder::fall_back(const std::string& text) {
                  text.c_str());
 }
 
-void Recorder::cut(const char* reason) {
+void Recorder::cut(const char* reason, bool explained) {
   const std::string text =
       detail::format("after {}: {}", {(entry_ ? entry_->graph.steps : graph_.steps)[at_ - 1].name(), reason});
   if (cache_.options.on_fallback == OnFallback::error)
     detail::fail_with(detail::Fault::compile,
                       "compiled function: cut in parts {}{}; give on_fallback warn or silent to allow it", text,
                       call_text(call_site()));
-  fall_back(text);
+  fall_back(text, explained);
   run(true);
 }
 
@@ -329,6 +341,21 @@ void Recorder::keep(const std::shared_ptr<Entry>& made) {
     ++cache_.dropped;
   }
   cache_.entries.push_back(made);
+}
+
+void Recorder::tell(const std::shared_ptr<const Plan>& plan, bool recorded) {
+  Observed& o = *observed_;
+  ++o.stretches;
+  o.recorded |= recorded;
+  if (o.stretches > 1) return;
+  o.entry = entry_;
+  o.plan = plan;
+  for (const Slot& s : slots_) {
+    if (s.held) s.held->retain();
+    o.slots.push_back({s.held, s.data, s.held || s.alive, s.written});
+  }
+  o.data = data_;
+  o.data_at = data_at_;
 }
 
 void Recorder::run(bool in_the_middle) {
@@ -377,6 +404,7 @@ void Recorder::run(bool in_the_middle) {
     cache_.expected[stretch_] = entry_;
   }
   ++stretch_;
+  if (observed_) tell(plan, !whole);
   useless_ &= whole && !in_the_middle && !pays(*plan, at_);
   execute(entry_->graph, *plan);
 }

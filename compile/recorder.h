@@ -31,10 +31,47 @@ struct Cache {
   std::vector<std::shared_ptr<Entry>> expected;  ///< of the last call: its first stretch, its second, ...
   std::vector<std::string> reasons;              ///< why stretches were recorded, the latest last
   std::vector<std::string> breaks;               ///< after which step the host read memory, each once
+  std::vector<std::string> explained;            ///< the same where an op says why it does (core/host_read.h)
   int useless = 0;                               ///< calls in a row that matched and gained nothing by waiting
   int64_t since_look = 0;                        ///< of such calls, counting those that wait to look again
   int64_t calls = 0, at_once = 0, matched = 0, recorded = 0, broken = 0, dropped = 0;
+  int64_t direct = 0, verified = 0;
+  std::vector<std::string> matched_because;  ///< why direct replay was not used, each once
 };
+
+/// What one call came to, for those who want to replay it: the last stretch, and how many there were.
+struct Observed {
+  struct Slot {
+    Storage* held;  ///< an input, kept alive; null: born in the call
+    const char* data;
+    bool alive, written;
+  };
+  Observed() = default;
+  ~Observed();
+  Observed(const Observed&) = delete;
+  Observed& operator=(const Observed&) = delete;
+
+  std::shared_ptr<Entry> entry;
+  std::shared_ptr<const Plan> plan;
+  std::vector<Slot> slots;  ///< by buffer
+  std::vector<unsigned char> data;
+  std::vector<size_t> data_at;
+  int stretches = 0, touched = 0;  ///< touched: times that the host asked for memory
+  bool recorded = false;
+};
+
+/// Texts kept of one kind.
+inline constexpr size_t kMostTexts = 16;
+/// Adds `text` unless it is there or there are kMostTexts.
+bool add_text(std::vector<std::string>& texts, const std::string& text);
+
+// Data of a step: its parameters or attributes, then the wrapped numbers among its inputs.
+inline constexpr size_t kNumber = 8;  ///< bytes of a wrapped number
+inline constexpr size_t kAlign = 16;
+/// Where number `input` of `s` lies in the step's data.
+inline size_t number_at(const Step& s, size_t input) {
+  return (static_cast<size_t>(s.params) * sizeof(Scalar) + kAlign - 1) / kAlign * kAlign + input * kNumber;
+}
 
 /// Takes the kernels of one call on this thread. Each is compared with the recording that the last call made; as long
 /// as they agree nothing but addresses and numbers is noted. Where they differ, another recording that begins alike
@@ -56,6 +93,8 @@ class Recorder final : public detail::Deferral {
   void finish();
   /// Ready for another call, its memory kept.
   void reset() noexcept;
+  /// Tells `o` (may be null) what the call comes to.
+  void observe(Observed* o) { observed_ = o; }
 
  private:
   // A buffer of this stretch.
@@ -95,10 +134,11 @@ class Recorder final : public detail::Deferral {
   void diverge(const Key& key);
   void note(std::string reason);
   void begin_with(const Graph& old);
-  void fall_back(const std::string& text);
+  void fall_back(const std::string& text, bool explained);
   /// Runs what waits in the middle of a call.
-  void cut(const char* reason);
+  void cut(const char* reason, bool explained = false);
   void run(bool in_the_middle);
+  void tell(const std::shared_ptr<const Plan>& plan, bool recorded);
   void keep(const std::shared_ptr<Entry>& made);  // Cache::mutex held
   void execute(const Graph& g, const Plan& plan);
   void run_step(const Step& s, size_t at, Storage* storages);
@@ -110,10 +150,8 @@ class Recorder final : public detail::Deferral {
   void new_group();
   void forget() noexcept;
 
-  static constexpr size_t kNumber = 8;  // bytes of a wrapped number
-  static constexpr size_t kAlign = 16;
-
   Cache& cache_;
+  Observed* observed_ = nullptr;
   std::shared_ptr<Entry> entry_;  ///< matched so far; null: recording
   size_t at_ = 0;                 ///< steps of this stretch so far
   size_t stretch_ = 0;

@@ -62,6 +62,8 @@ std::string report(Cache& c) {
       {c.calls, c.matched, c.recorded, c.broken, c.dropped});
   if (c.at_once)
     text += detail::format("{} calls did not wait: their recordings have too little to fuse\n", {c.at_once});
+  if (c.direct)
+    text += detail::format("{} calls replayed directly, {} of the others run to compare\n", {c.direct, c.verified});
   for (size_t i = 0; i < c.entries.size(); ++i) {
     const Entry& e = *c.entries[i];
     const Plan& p = *e.plan;
@@ -70,7 +72,9 @@ std::string report(Cache& c) {
         {i, e.graph.steps.size(), p.kernels, e.runs, p.fused_ops, p.dead_ops, p.bytes_before, p.bytes_after});
     text += plan_text(e.graph, p);
   }
+  for (const std::string& r : c.matched_because) text += "no direct replay: " + r + "\n";
   for (const std::string& r : c.reasons) text += "recorded: " + r + "\n";
+  for (const std::string& b : c.explained) text += "ended in the middle, as its ops need, " + b + "\n";
   for (const std::string& b : c.breaks) text += "ended in the middle " + b + "\n";
   return text;
 }

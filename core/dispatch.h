@@ -92,21 +92,44 @@ void destroy_meta(TensorImpl* owner) noexcept;
 
 }  // namespace detail
 
+namespace detail {
+/// Runs `f` with `attrs`; where kernels wait, and are compared with those of other calls, with a copy whose bytes
+/// between members are zero.
+template <class A, class F>
+decltype(auto) with_attrs(const A& attrs, F&& f) {
+  static_assert(std::is_trivially_copyable_v<A>);
+  if constexpr (std::is_empty_v<A>) {
+    static constinit A none{};  // zero, as statics are
+    return f(&none);
+  }
+#if __has_builtin(__builtin_clear_padding)
+  if constexpr (!std::has_unique_object_representations_v<A>)
+    if (thread_state.deferral) [[unlikely]] {
+      A copy = attrs;
+      __builtin_clear_padding(&copy);
+      return f(&copy);
+    }
+#endif
+  return f(&attrs);
+}
+}  // namespace detail
+
 /// dispatch() for a fixed list of inputs; undefined Tensors stand for absent optional inputs.
 template <size_t N, class A>
 void dispatch(const OpRecord& op, const Tensor (&in)[N], Tensor& out, const A& attrs) {
-  static_assert(std::is_trivially_copyable_v<A>);
-  detail::dispatch(op, in, static_cast<int>(N), &out, 1, &attrs, sizeof attrs);
+  detail::with_attrs(attrs,
+                     [&](const A* a) { detail::dispatch(op, in, static_cast<int>(N), &out, 1, a, sizeof attrs); });
 }
 template <size_t N, size_t M, class A>
 void dispatch(const OpRecord& op, const Tensor (&in)[N], Tensor (&out)[M], const A& attrs) {
-  static_assert(std::is_trivially_copyable_v<A>);
-  detail::dispatch(op, in, static_cast<int>(N), out, static_cast<int>(M), &attrs, sizeof attrs);
+  detail::with_attrs(attrs, [&](const A* a) {
+    detail::dispatch(op, in, static_cast<int>(N), out, static_cast<int>(M), a, sizeof attrs);
+  });
 }
 template <size_t N, class A>
 void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor (&in)[N], const A& attrs) {
-  static_assert(std::is_trivially_copyable_v<A>);
-  detail::dispatch_inplace(op, self, in, static_cast<int>(N), &attrs, sizeof attrs);
+  detail::with_attrs(attrs,
+                     [&](const A* a) { detail::dispatch_inplace(op, self, in, static_cast<int>(N), a, sizeof attrs); });
 }
 template <class A>
 Tensor dispatch_view(const OpRecord& op, const Tensor& self, const Dims& sizes, const Dims& strides, int64_t offset,

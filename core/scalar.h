@@ -45,7 +45,7 @@ class Scalar {
  private:
   int64_t i_;
   double d_;
-  uint8_t kind_;
+  uint64_t kind_;  // as wide as the others: no bytes without meaning, so numbers compare by their bytes
 };
 
 }  // namespace weft

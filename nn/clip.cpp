@@ -4,6 +4,7 @@
 
 #include "autograd/backward_state.h"
 #include "core/error.h"
+#include "core/host_read.h"
 #include "core/ops/optimizer_step.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/shape.h"
@@ -42,6 +43,7 @@ Tensor get_total_norm(const std::vector<Tensor>& tensors, double norm_type, bool
     if (t.defined()) defined.push_back(t);
   if (defined.empty()) return scalar_tensor(0.0);
   const Tensor total = norm_of_norms(defined, norm_type);
+  const weft::detail::HostRead read("error_if_nonfinite: the host looks at the norm");
   WEFT_CHECK(!error_if_nonfinite || std::isfinite(total.item<double>()),
              "get_total_norm: the norm of the tensors is {}; look for inf or NaN in the gradients",
              total.item<double>());

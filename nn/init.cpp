@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/host_read.h"
 #include "core/ops/matmul.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/random.h"
@@ -35,6 +36,7 @@ Tensor& trunc_normal_(Tensor& t, double mean, double std, double a, double b, Ge
   NoGrad guard;
   auto place = [&](double x) { return std::erf((x - mean) / std / std::sqrt(2.0)); };
   Tensor values = empty(t.sizes(), {.dtype = DType::f64}).uniform_(place(a), place(b), generator);
+  const detail::HostRead read("trunc_normal_: the host computes its values");
   double* v = detail::host_data<double>(values);
   for (int64_t i = 0; i < values.numel(); ++i) {
     const double x = mean + std * std::sqrt(2.0) * inverse_erf(v[i]);

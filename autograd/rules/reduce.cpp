@@ -1,6 +1,7 @@
 #include "core/ops/reduce.h"
 
 #include "autograd/node.h"
+#include "core/host_read.h"
 #include "core/ops/pointwise_api.h"
 #include "core/thread_state.h"
 
@@ -42,6 +43,7 @@ void prod(Node& n, const Tensor* g, Tensor* gin) {
   bool zeros = false;
   {
     NoGrad guard;
+    const detail::HostRead read("gradient of prod: zeros among the values change its formula");
     zeros = x.eq(0).any().item().truth();
   }
   if (!zeros) {

@@ -1,6 +1,7 @@
 #include "core/ops/scan.h"
 
 #include "autograd/node.h"
+#include "core/host_read.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/shape.h"
 
@@ -19,7 +20,11 @@ void cumprod(Node& n, const Tensor* g, Tensor* gin) {
   if (!g[0].defined()) return;
   const int dim = n.attrs<ScanOp::Attrs>().dim;
   Tensor x = n.input(0);
-  if (!x.detach().eq(0).any().item<bool>()) {
+  const auto has_zeros = [&] {
+    const detail::HostRead read("gradient of cumprod: zeros among the values change its formula");
+    return x.detach().eq(0).any().item<bool>();
+  };
+  if (!has_zeros()) {
     gin[0] = sums_to_end(g[0].mul(weft::cumprod(x, dim)), dim).div(x);
     return;
   }

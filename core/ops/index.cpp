@@ -4,6 +4,7 @@
 
 #include "core/autocast.h"
 #include "core/error.h"
+#include "core/host_read.h"
 #include "core/ops/pointwise_api.h"
 #include "core/thread_state.h"
 
@@ -80,6 +81,7 @@ Tensor flat_nonzero(const Tensor& given) {
   const Tensor in[1] = {given.contiguous()};
   Tensor count = allocate({}, DType::i64, given.device());
   weft::dispatch(CountElementsOp::record, in, count, NoAttrs{});
+  const HostRead read("nonzero, masks: the number of results depends on values");
   Tensor out = allocate({count.item<int64_t>()}, DType::i64, given.device());
   weft::dispatch(NonzeroOp::record, in, out, NoAttrs{});
   return out;
@@ -161,6 +163,7 @@ Prepared prepare(const Tensor& given, const std::vector<TensorIndex>& at, const 
           keep(detail::flat_nonzero(t), std::max(t.dim(), 1));
         } else if (t.dim() == 0) {
           WEFT_CHECK_TYPE(is_integral(t.dtype()), "{}: indices must be integers, masks bool; got {}", caller, t);
+          const detail::HostRead read("indexing: an index without dimensions is a number, which chooses a view");
           x = x.select(d, t.item<int64_t>());
         } else {
           WEFT_CHECK_TYPE(is_integral(t.dtype()), "{}: indices must be integers, masks bool; got {}", caller, t);

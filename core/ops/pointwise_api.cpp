@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "core/host_read.h"
 
 namespace weft {
 namespace {
@@ -183,9 +184,13 @@ Tensor isclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool 
   return binary(p::isclose, a, b, {rtol, atol, equal_nan ? 1.0 : 0.0});
 }
 bool allclose(const Tensor& a, const Tensor& b, double rtol, double atol, bool equal_nan) {
+  const detail::HostRead read("allclose: its result is a bool of the host");
   return isclose(a, b, rtol, atol, equal_nan).all().item().truth();
 }
-bool equal(const Tensor& a, const Tensor& b) { return a.sizes() == b.sizes() && eq(a, b).all().item().truth(); }
+bool equal(const Tensor& a, const Tensor& b) {
+  const detail::HostRead read("equal: its result is a bool of the host");
+  return a.sizes() == b.sizes() && eq(a, b).all().item().truth();
+}
 Tensor Tensor::isclose(const Tensor& o, double rtol, double atol, bool equal_nan) const {
   return weft::isclose(*this, o, rtol, atol, equal_nan);
 }

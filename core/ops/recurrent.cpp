@@ -5,6 +5,7 @@
 
 #include "core/autocast.h"
 #include "core/error.h"
+#include "core/host_read.h"
 #include "core/ops/activation.h"
 #include "core/ops/matmul.h"
 #include "core/ops/pointwise_api.h"
@@ -38,6 +39,7 @@ void check_batch_sizes(const Tensor& t, int64_t batch, int64_t rows) {
   WEFT_CHECK(t.dim() == 1 && t.dtype() == DType::i64 && t.is_contiguous(),
              "recurrent_layer: batch_sizes is {}; it must be one dimension of i64", t);
   WEFT_CHECK(t.device().is_cpu(), "recurrent_layer: batch_sizes is {}; the host reads it: .to(\"cpu\")", t);
+  const detail::HostRead read("recurrent layers: the host reads batch_sizes");
   int64_t before = batch, total = 0;
   for (int64_t i = 0; i < t.numel(); ++i) {
     const int64_t here = detail::host_data<int64_t>(t)[i];

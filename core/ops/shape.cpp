@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/host_read.h"
 #include "core/ops/gather.h"
 #include "core/ops/index.h"
 #include "core/ops/pointwise_api.h"
@@ -137,6 +138,7 @@ Tensor repeat_interleave(const Tensor& given, int64_t repeats, std::optional<int
 Tensor repeat_interleave(const Tensor& given, const Tensor& repeats, std::optional<int64_t> dim) {
   WEFT_CHECK_TYPE(is_integral(repeats.dtype()) && repeats.dim() <= 1,
                   "repeat_interleave: repeats must be integers of one dimension, got {}", repeats);
+  const detail::HostRead read("repeat_interleave: the number of results depends on values");
   if (repeats.numel() == 1) return repeat_interleave(given, repeats.item<int64_t>(), dim);
   Tensor x = dim ? given : given.reshape({-1});
   int d = dim ? wrap_dim(*dim, x.dim(), "repeat_interleave") : 0;
@@ -311,6 +313,7 @@ Tensor one_hot(const Tensor& x, int64_t classes) {
   WEFT_CHECK_TYPE(x.dtype() == DType::i64, "one_hot: needs i64 classes, got {}", x);
   WEFT_CHECK(x.numel() > 0 || classes > 0, "one_hot: give the number of classes for an empty tensor");
   if (x.numel() > 0) {
+    const detail::HostRead read("one_hot: classes are counted, and checked, by their values");
     int64_t low = x.min().item<int64_t>(), high = x.max().item<int64_t>();
     WEFT_CHECK_INDEX(low >= 0, "one_hot: class {} is negative", low);
     if (classes == -1) classes = high + 1;

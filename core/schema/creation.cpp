@@ -1,4 +1,5 @@
 #include "core/error.h"
+#include "core/host_read.h"
 #include "core/ops/copy.h"
 #include "core/schema/schemas.h"
 
@@ -111,7 +112,11 @@ const OpSchema kRows[] = {
        return a.is_tensor(1) ? Tensor(a.tensor(0)).fill_(a.tensor(1)) : Tensor(a.tensor(0)).fill_(a.scalar(1));
      }},
     {"zero_", "input", [](const Args& a) -> Value { return Tensor(a.tensor(0)).zero_(); }},
-    {"item", "input", [](const Args& a) -> Value { return Value(a.tensor(0).item()); }},
+    {"item", "input",
+     [](const Args& a) -> Value {
+       const detail::HostRead read("item: its result is a number of the host");
+       return Value(a.tensor(0).item());
+     }},
     {"detach", "input", [](const Args& a) -> Value { return a.tensor(0).detach(); }},
 };
 

@@ -1,4 +1,5 @@
 #include "core/error.h"
+#include "core/host_read.h"
 #include "core/ops/pointwise_api.h"
 #include "core/schema/schemas.h"
 
@@ -104,7 +105,10 @@ const OpSchema kRows[] = {
        return a.is_tensor(2) ? masked_fill(a.tensor(0), a.tensor(1), a.tensor(2))
                              : masked_fill(a.tensor(0), a.tensor(1), a.scalar(2));
      },
-     [](const Args& a) -> Value { return Tensor(a.tensor(0)).masked_fill_(a.tensor(1), a.scalar(2)); }},
+     [](const Args& a) -> Value {
+       const detail::HostRead read("masked_fill_: its value is a number of the host");
+       return Tensor(a.tensor(0)).masked_fill_(a.tensor(1), a.scalar(2));
+     }},
     {"clamp", "input, min=None, max=None",
      [](const Args& a) -> Value {
        if (a.is_tensor(1) || a.is_tensor(2))

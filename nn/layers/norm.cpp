@@ -1,6 +1,7 @@
 #include "nn/layers/norm.h"
 
 #include "core/error.h"
+#include "core/host_read.h"
 #include "core/recompute.h"
 #include "core/thread_state.h"
 #include "nn/layers/common.h"
@@ -27,6 +28,7 @@ Tensor batch_norm_forward(const BatchNormState& s, const Tensor& x, const BatchN
     NoGrad guard;
     Tensor count = batches;
     count.add_(1);
+    const weft::detail::HostRead read("batch norm without momentum: the weight of the average is a number of the host");
     if (!o.momentum) momentum = 1.0 / static_cast<double>(count.item<int64_t>());
   }
   const bool from_batch = s.training || !mean.defined();

@@ -1,6 +1,7 @@
 #include "nn/layers/recurrent.h"
 
 #include "core/error.h"
+#include "core/host_read.h"
 #include "core/ops/dropout.h"
 #include "core/ops/index.h"
 #include "core/ops/shape.h"
@@ -145,6 +146,7 @@ std::pair<PackedSequence, LstmState> RecurrentStack::forward(const PackedSequenc
   auto permuted = [](const Tensor& t, const Tensor& order) {
     return t.defined() && order.defined() ? index_select(t, 1, order) : t;
   };
+  const weft::detail::HostRead read("packed sequences: the host reads batch_sizes");
   auto [y, state] = run(x.data, x.batch_sizes, x.batch_sizes.select(0, 0).item<int64_t>(),
                         {permuted(s.h, x.sorted_indices), permuted(s.c, x.sorted_indices)}, training);
   return {{y, x.batch_sizes, x.sorted_indices, x.unsorted_indices},

@@ -365,3 +365,22 @@ TEST_CASE("foreign memory that overlaps, empty tensors, no ops at all") {
   CHECK(empties(empty({0})).numel() == 0);
   CHECK_THROWS_WITH(compile([] {}, {.recordings = 0}), Contains("recordings"));
 }
+
+TEST_CASE("ops that have to read values say why") {
+  auto f = [](const Tensor& x, const Tensor& leaf) {
+    Tensor found = nonzero(x * 2);
+    (leaf * 3).prod().backward();
+    return std::vector<Tensor>{found + 1, one_hot(found.select(1, 0) * 2) * 2, (x + 1).index({x.gt(0)}) * 3};
+  };
+  auto fast = compile(f, {.on_fallback = OnFallback::silent});
+  for (int i = 0; i < 3; ++i) {
+    const Tensor x = full({5}, 0.5 + i);
+    Tensor a = randn({4}, {.requires_grad = true}), b = a.detach().clone().set_requires_grad(true);
+    CHECK(same_bits(f(x, a), fast(x, b)));
+    CHECK(same_bits(a.grad(), b.grad()));
+  }
+  CHECK(fast.stats().breaks.empty());
+  CHECK(fast.stats().explained.size() >= 3);
+  CHECK_THAT(fast.report(), Contains("as its ops need, after nonzero: nonzero") && Contains("gradient of prod") &&
+                                Contains("one_hot"));
+}

@@ -123,6 +123,14 @@ class Demo(unittest.TestCase):
                 for name in ("model.safetensors", "checkpoint.pt"):
                     self.assertEqual(read(self.path("whole", name)), read(self.path("rest", name)), name)
 
+    def test_modes(self):
+        eager = self.run_json("--steps", 6, "--accumulate", 2, "--out", self.path("eager"))
+        for mode in ("default", "reduce-overhead", "max-autotune"):
+            with self.subTest(mode=mode):
+                fast = self.run_json("--steps", 6, "--accumulate", 2, "--mode", mode, "--out", self.path(mode))
+                self.assertEqual(eager["loss"], fast["loss"])
+                self.assertEqual(read(self.path("eager", "model.safetensors")), read(self.path(mode, "model.safetensors")))
+
     def test_resume_refused(self):
         self.succeed(self.gpt("--steps", 3, "--out", self.path("out")))
         checkpoint = self.path("out", "checkpoint.pt")

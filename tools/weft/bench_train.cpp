@@ -131,7 +131,8 @@ int run_train(const TrainOptions& o) {
     return loss;
   };
   const auto mode = parse_compile_mode(o.mode);
-  auto fast = compile(eager, {.mode = mode.value_or(CompileMode::default_)});
+  // A forward pass of a model that stays as it is may be replayed directly.
+  auto fast = compile(eager, {.mode = mode.value_or(CompileMode::default_), .pure = o.infer});
   const bool compiled = mode.has_value();
   const auto step = [&] { return compiled ? fast() : eager(); };
   auto t = Clock::now();

@@ -22,7 +22,7 @@ struct Counts {
 struct Outcome {
   enum class Kind { passed, failed, missing } kind = Kind::passed;
   std::string detail;
-  bool fell_back = false;  ///< a compiled call ran in parts; `detail` says why
+  bool fell_back = false;  ///< failed because a compiled call ran in parts, and no op says why it must
 };
 
 /// The tensors beside a case file, read when asked for: names are numbers.

@@ -160,7 +160,9 @@ tools::Run add_one(CLI::App& app, const Demo& demo) {
       ->check(check_schedule)
       ->capture_default_str();
   app.add_option("--device", s->device, "cpu, cuda or cuda:N")->check(tools::check_device)->capture_default_str();
-  app.add_option("--mode", s->mode, "eager")->check(CLI::IsMember({"eager"}))->capture_default_str();
+  app.add_option("--mode", s->mode, "eager, or of compiled functions: default, reduce-overhead, max-autotune")
+      ->check(CLI::IsMember({"eager", "default", "reduce-overhead", "max-autotune"}))
+      ->capture_default_str();
   app.add_option("--amp", s->amp, "none; bf16 or f16: forward passes under Autocast, f16 with a GradScaler")
       ->check(CLI::IsMember({"none", "bf16", "f16"}))
       ->capture_default_str();

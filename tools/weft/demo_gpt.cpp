@@ -117,8 +117,8 @@ class Gpt : public Task {
     const Tensor x = empty({B, T}, {.dtype = DType::i64}), y = empty({B, T}, {.dtype = DType::i64});
     for (int64_t b = 0; b < B; ++b) {
       const int32_t* from = corpus_.symbols.data() + starts[static_cast<size_t>(b)];
-      std::copy_n(from, T, x.data<int64_t>() + b * T);
-      std::copy_n(from + 1, T, y.data<int64_t>() + b * T);
+      std::copy_n(from, T, weft::detail::host_data<int64_t>(x) + b * T);
+      std::copy_n(from + 1, T, weft::detail::host_data<int64_t>(y) + b * T);
     }
     return {x, y};
   }

@@ -77,6 +77,11 @@ profiler::ProfilerOptions profiled_steps(int64_t steps, bool cuda,
           .on_trace_ready = profiled};
 }
 
+CompileOptions compile_options(const Settings& s) {
+  // Memory that a batch takes over may cut a call.
+  return {.mode = parse_compile_mode(s.mode).value_or(CompileMode::default_), .on_fallback = OnFallback::silent};
+}
+
 bool validated(int64_t step) { return step == 1 || step % kEvaluateEvery == 0; }
 
 }  // namespace
@@ -100,7 +105,10 @@ Trainer::Trainer(const Settings& settings, Task& task)
       task_(task),
       parameters_(task.model().parameters()),
       optimizer_(make_optimizer(settings, parameters_)),
-      scaler_({.enabled = settings.amp == "f16"}) {
+      scaler_({.enabled = settings.amp == "f16"}),
+      compiled_(parse_compile_mode(settings.mode).has_value()),
+      fast_losses_([this] { compute_losses(); }, compile_options(settings)),
+      fast_update_([this] { change_parameters(); }, compile_options(settings)) {
   state_.add("step", step_).add("model_state_dict", static_cast<nn::Module&>(task.model()));
   state_.add("optimizer_state_dict", *optimizer_).add("rng", default_generator());
   state_.add(
@@ -171,7 +179,7 @@ double Trainer::compute_gradients(int64_t step) {
     const profiler::record_function range("data");
     for (int64_t i = 0; i < settings_.accumulate; ++i) batches_.push_back(task_.next());
   }
-  compute_losses();
+  compiled_ ? fast_losses_() : compute_losses();
   double train = 0;
   for (const Tensor& loss : losses_) train += loss.item<double>();
   WEFT_CHECK(std::isfinite(train), "{}: the loss of step {} is {}; a smaller --lr may help", settings_.demo, step,
@@ -193,7 +201,7 @@ void Trainer::change_parameters() {
 }
 
 void Trainer::update() {
-  change_parameters();
+  compiled_ ? fast_update_() : change_parameters();
   if (scheduler_ && !looks_at_loss(settings_.schedule)) scheduler_->step(updated_);
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "autograd/autocast.h"
+#include "compile/compile.h"
 #include "optim/grad_scaler.h"
 #include "optim/optimizer.h"
 #include "optim/scheduler.h"
@@ -63,6 +64,8 @@ class Trainer {
   optim::StepResult updated_;                    ///< of the last update
   std::vector<Batch> batches_;                   ///< of one step
   std::vector<Tensor> losses_;
+  bool compiled_;  ///< the two below run in place of compute_losses() and change_parameters()
+  Compiled<std::function<void()>> fast_losses_, fast_update_;
   int64_t step_ = 0;
   std::vector<LossRow> rows_;
   TrainState state_;

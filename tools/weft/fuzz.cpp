@@ -51,7 +51,7 @@ int run_programs(const Options& o) {
   if (device().is_cpu()) setrlimit(RLIMIT_AS, &most);  // drivers reserve addresses beyond any memory
 #endif
   std::map<std::string, int64_t> uses;
-  int64_t ops = 0, backward = 0, differed = 0, cut = 0, raised = 0, matched = 0;
+  int64_t ops = 0, backward = 0, differed = 0, cut = 0, raised = 0, matched = 0, direct = 0;
   for (int64_t i = 0; i < o.count; ++i) {
     const uint64_t seed = o.seed + static_cast<uint64_t>(i);
     rerun_size = std::snprintf(rerun, sizeof rerun, "weft: the signal came in\n    %s\n", command(o, seed).c_str());
@@ -73,6 +73,7 @@ int run_programs(const Options& o) {
     cut += v.cut;
     raised += v.raised;
     matched += v.matched;
+    direct += v.direct;
     if (v.difference.empty()) continue;
     ++differed;
     const Program least = shrink(p);
@@ -84,9 +85,11 @@ int run_programs(const Options& o) {
     for (const auto& [name, n] : uses) std::printf("%8lld %s\n", static_cast<long long>(n), name.c_str());
   const auto number = [](int64_t n) { return static_cast<long long>(n); };
   std::printf(
-      "%lld programs, %lld ops, %lld with backward, %lld matched at the second call, %lld cut in parts, %lld raised, "
-      "%lld differed\n",
-      number(o.count), number(ops), number(backward), number(matched), number(cut), number(raised), number(differed));
+      "%lld programs, %lld ops, %lld with backward, %lld matched at the second call, %lld replayed directly, %lld cut "
+      "in "
+      "parts, %lld raised, %lld differed\n",
+      number(o.count), number(ops), number(backward), number(matched), number(direct), number(cut), number(raised),
+      number(differed));
   return differed == 0 ? 0 : 1;
 }
 

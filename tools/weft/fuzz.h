@@ -69,6 +69,7 @@ struct Verdict {
   std::string difference;  ///< empty: the same bits
   bool raised = false;     ///< eager and compiled raised the same error
   bool cut = false;        ///< a call ran in parts
+  bool direct = false;     ///< calls were replayed without running the program
   bool matched = false;    ///< the second call ran what the first recorded
 };
 Verdict check(const Program& p);

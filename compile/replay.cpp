@@ -1,0 +1,309 @@
+#include "compile/replay.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "compile/execute.h"
+#include "compile/report.h"
+#include "core/allocator.h"
+#include "core/error.h"
+
+namespace weft::graph {
+namespace {
+
+constexpr size_t kAlignment = 64;
+
+bool same_scalar(const unsigned char* a, const unsigned char* b) {
+  Scalar x, y;
+  std::memcpy(&x, a, sizeof x);
+  std::memcpy(&y, b, sizeof y);
+  const double d[] = {x.f64(), y.f64()};
+  return x.i64() == y.i64() && std::memcmp(&d[0], &d[1], sizeof d[0]) == 0 && x.dtype() == y.dtype();
+}
+
+// Of a step's data; a Scalar has bytes that mean nothing.
+bool same_numbers(const Step& s, const unsigned char* a, const unsigned char* b) {
+  if (!s.pointwise()) return s.attrs_bytes == 0 || std::memcmp(a, b, s.attrs_bytes) == 0;
+  for (size_t p = 0; p < static_cast<size_t>(s.params); ++p)
+    if (!same_scalar(a + p * sizeof(Scalar), b + p * sizeof(Scalar))) return false;
+  for (size_t i = 0; i < s.in.size(); ++i)
+    if (s.in[i].buffer == Operand::kNumber && std::memcmp(a + number_at(s, i), b + number_at(s, i), kNumber) != 0)
+      return false;
+  return true;
+}
+
+// First and last run that finds a buffer in memory; {-1, -1}: none does.
+struct Lifetime {
+  int first = -1, last = -1;
+  void meet(int run) {
+    if (first < 0) first = run;
+    last = run;
+  }
+};
+
+std::vector<Lifetime> lifetimes(const Graph& g, const Plan& plan) {
+  std::vector<Lifetime> lives(g.buffers.size());
+  for (int r = 0; r < static_cast<int>(plan.runs.size()); ++r) {
+    const Plan::Run& run = plan.runs[static_cast<size_t>(r)];
+    const auto meet = [&](const Operand& o) {
+      if (o.in_memory()) lives[static_cast<size_t>(o.buffer)].meet(r);
+    };
+    if (!run.fused) {
+      const Step& s = g.steps[static_cast<size_t>(run.first)];
+      for (const Operand& o : s.in) meet(o);
+      for (const Operand& o : s.out) meet(o);
+      continue;
+    }
+    for (int p = run.places_at; p < run.places_at + run.places; ++p) {
+      if (plan.places[static_cast<size_t>(p)].kind == cpu::FusedPlace::Kind::tile) continue;
+      const Plan::Source& from = plan.sources[static_cast<size_t>(p)];
+      const Step& s = g.steps[static_cast<size_t>(from.step)];
+      meet(from.input < 0 ? s.out[0] : s.in[static_cast<size_t>(from.input)]);
+    }
+  }
+  return lives;
+}
+
+}  // namespace
+
+std::string Facts::difference(const Facts& now) const {
+  if (entry != now.entry) return "its ops change from call to call";
+  const Graph& g = entry->graph;
+  const auto at = [&](size_t k) {
+    return detail::format("step {}, {}{}", {k, g.steps[k].name(), call_text(g.sites[k])});
+  };
+  for (size_t k = 0; k < g.steps.size(); ++k)
+    if (!same_numbers(g.steps[k], &data[data_at[k]], &now.data[data_at[k]]))
+      return "numbers change from call to call: " + at(k);
+  for (size_t b = 0; b < sources.size(); ++b) {
+    if (sources[b] == now.sources[b]) continue;
+    for (size_t k = 0; k < g.steps.size(); ++k)
+      for (const Operand& o : g.steps[k].in)
+        if (o.buffer == static_cast<int>(b)) return "a captured tensor is another one: " + at(k);
+    return "a captured tensor is another one";
+  }
+  if (results.size() != now.results.size()) return "the number of results changes from call to call";
+  for (size_t i = 0; i < results.size(); ++i)
+    if (!results[i].same(now.results[i])) return detail::format("result {} is another one from call to call", {i});
+  return plan == now.plan || plan->alive == now.plan->alive ? "" : "other tensors outlive the call";
+}
+
+// Buffers that only live within the call lie in one block, those that never live at once in the same place.
+Replayable::Replayable(Facts f, std::vector<std::shared_ptr<const Captured>> held)
+    : facts(std::move(f)), captured(std::move(held)) {
+  const Graph& g = facts.entry->graph;
+  scratch.assign(g.buffers.size(), -1);
+  result.assign(g.buffers.size(), 0);
+  for (const Facts::Result& r : facts.results)
+    if (r.kind == Facts::Result::Kind::made) result[static_cast<size_t>(r.view.buffer)] = 1;
+  const std::vector<Lifetime> lives = lifetimes(g, *facts.plan);
+  std::vector<size_t> order;
+  for (size_t b = 0; b < g.buffers.size(); ++b)
+    if (facts.sources[b].kind == Facts::Source::Kind::born && !result[b] && lives[b].first >= 0) order.push_back(b);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return g.buffers[a].bytes > g.buffers[b].bytes; });
+  std::vector<size_t> placed;  // by offset
+  for (size_t b : order) {
+    const size_t bytes = std::max(g.buffers[b].bytes, size_t{1});
+    size_t at = 0;
+    for (size_t other : placed) {
+      const auto start = static_cast<size_t>(scratch[other]);
+      if (lives[other].last < lives[b].first || lives[b].last < lives[other].first) continue;
+      if (at + bytes <= start) break;
+      at = std::max(at, (start + g.buffers[other].bytes + kAlignment - 1) / kAlignment * kAlignment);
+    }
+    scratch[b] = static_cast<ptrdiff_t>(at);
+    scratch_bytes = std::max(scratch_bytes, at + bytes);
+    placed.insert(
+        std::upper_bound(placed.begin(), placed.end(), b, [&](size_t x, size_t y) { return scratch[x] < scratch[y]; }),
+        b);
+  }
+}
+
+Replayer::Replayer(std::shared_ptr<const Replayable> what) : what_(std::move(what)) {
+  const Graph& g = what_->facts.entry->graph;
+  storages_ = std::make_unique<Storage[]>(g.buffers.size());
+  patches_.resize(g.buffers.size());
+  for (size_t b = 0; b < g.buffers.size(); ++b) {
+    storages_[b].owned = false;
+    storages_[b].bytes = g.buffers[b].bytes;
+    storages_[b].retain();  // never the last owner: what kernels make of it ends first
+  }
+  numbers_.owned = false;
+  numbers_.retain();
+  for (const Plan::Run& run : what_->facts.plan->runs) {
+    if (run.fused)
+      prepare_group(run);
+    else
+      prepare_call(run.first);
+    runs_.push_back({run.fused ? static_cast<int>(groups_.size()) - 1 : -1, calls_.size() - 1, &run});
+  }
+  // Vectors do not move any more: now places have addresses.
+  size_t at = 0;
+  for (const Call& c : calls_) {
+    const auto remember = [&](const Operand& o) {
+      if (o.in_memory())
+        patches_[static_cast<size_t>(o.buffer)].push_back(
+            {&tensors_[at].impl()->data, o.offset * static_cast<ptrdiff_t>(itemsize(o.dtype))});
+      ++at;
+    };
+    for (const Operand& o : c.step->in) remember(o);
+    for (const Operand& o : c.step->out) remember(o);
+  }
+  for (const Run& run : runs_) {
+    if (run.group < 0) continue;
+    Group& group = groups_[static_cast<size_t>(run.group)];
+    for (size_t i = 0; i < group.places.size(); ++i) {
+      if (group.places[i].kind == cpu::FusedPlace::Kind::tile) continue;
+      const Plan::Source& from = what_->facts.plan->sources[static_cast<size_t>(run.plan->places_at) + i];
+      const Step& s = g.steps[static_cast<size_t>(from.step)];
+      const Operand& o = from.input < 0 ? s.out[0] : s.in[static_cast<size_t>(from.input)];
+      if (o.in_memory())
+        patches_[static_cast<size_t>(o.buffer)].push_back(
+            {&group.places[i].data, o.offset * static_cast<ptrdiff_t>(itemsize(o.dtype))});
+    }
+  }
+}
+
+Replayer::~Replayer() = default;
+
+void Replayer::prepare_group(const Plan::Run& run) {
+  const Facts& f = what_->facts;
+  const Plan& plan = *f.plan;
+  Group group;
+  group.places.assign(plan.places.begin() + run.places_at, plan.places.begin() + run.places_at + run.places);
+  for (size_t i = 0; i < group.places.size(); ++i) {
+    if (group.places[i].kind == cpu::FusedPlace::Kind::tile) continue;
+    const Plan::Source& from = plan.sources[static_cast<size_t>(run.places_at) + i];
+    const Step& s = f.entry->graph.steps[static_cast<size_t>(from.step)];
+    if (from.input >= 0 && s.in[static_cast<size_t>(from.input)].buffer == Operand::kNumber)
+      group.places[i].data =
+          reinterpret_cast<char*>(const_cast<unsigned char*>(&f.data[f.data_at[static_cast<size_t>(from.step)]])) +
+          number_at(s, static_cast<size_t>(from.input));
+  }
+  group.steps.assign(plan.fused_steps.begin() + run.steps_at, plan.fused_steps.begin() + run.steps_at + run.steps);
+  for (size_t i = 0; i < group.steps.size(); ++i) {
+    const auto k = static_cast<size_t>(plan.step_of[static_cast<size_t>(run.steps_at) + i]);
+    group.steps[i].params =
+        f.entry->graph.steps[k].params ? reinterpret_cast<const Scalar*>(&f.data[f.data_at[k]]) : nullptr;
+  }
+  groups_.push_back(std::move(group));
+}
+
+void Replayer::prepare_call(int step) {
+  const Facts& f = what_->facts;
+  const auto k = static_cast<size_t>(step);
+  const Step& s = f.entry->graph.steps[k];
+  calls_.push_back({&s, s.params || s.attrs_bytes ? &f.data[f.data_at[k]] : nullptr, tensors_.size()});
+  for (size_t i = 0; i < s.in.size(); ++i) {
+    const Operand& o = s.in[i];
+    if (o.buffer == Operand::kNumber) {
+      tensors_.push_back(tensor_of(o, numbers_));
+      tensors_.back().impl()->data = const_cast<unsigned char*>(&f.data[f.data_at[k] + number_at(s, i)]);
+    } else {
+      tensors_.push_back(o.in_memory() ? tensor_of(o, storages_[static_cast<size_t>(o.buffer)]) : Tensor());
+    }
+  }
+  for (const Operand& o : s.out)
+    tensors_.push_back(o.in_memory() ? tensor_of(o, storages_[static_cast<size_t>(o.buffer)]) : Tensor());
+}
+
+void Replayer::point(size_t buffer, char* data) {
+  if (storages_[buffer].data == data) return;
+  storages_[buffer].data = data;
+  for (const Patch& p : patches_[buffer]) {
+    char* at = data + p.offset;
+    std::memcpy(p.where, &at, sizeof at);
+  }
+}
+
+bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tensor>& results) {
+  const Facts& f = what_->facts;
+  const Graph& g = f.entry->graph;
+  const auto source = [&](size_t b) {
+    const Facts::Source& s = f.sources[b];
+    return s.kind == Facts::Source::Kind::argument ? arguments[static_cast<size_t>(s.argument)]->impl()->storage
+                                                   : s.captured;
+  };
+  std::vector<std::pair<const char*, const char*>> memory;
+  bool foreign = false;
+  for (size_t b = 0; b < f.sources.size(); ++b) {
+    if (f.sources[b].kind == Facts::Source::Kind::born) continue;
+    foreign |= !source(b)->owned;
+  }
+  if (foreign) [[unlikely]] {
+    for (size_t b = 0; b < f.sources.size(); ++b)
+      if (f.sources[b].kind != Facts::Source::Kind::born) {
+        const char* data = static_cast<const char*>(source(b)->data);
+        memory.push_back({data, data + source(b)->bytes});
+      }
+    std::sort(memory.begin(), memory.end());
+    for (size_t i = 1; i < memory.size(); ++i)
+      if (memory[i].first < memory[i - 1].second) return false;
+  }
+
+  struct Block {
+    void* at = nullptr;
+    size_t bytes;
+    ~Block() {
+      if (at) detail::cpu_free(at, bytes);
+    }
+  } block{nullptr, what_->scratch_bytes};
+  if (block.bytes) block.at = detail::cpu_allocate(block.bytes);
+  std::vector<Tensor> made;  // owners of the memory of results
+  for (size_t b = 0; b < f.sources.size(); ++b) {
+    if (f.sources[b].kind != Facts::Source::Kind::born) {
+      point(b, static_cast<char*>(source(b)->data));
+    } else if (what_->result[b]) {
+      Storage* s = Storage::allocate(g.buffers[b].bytes, Device());
+      point(b, static_cast<char*>(s->data));
+      TensorImpl* p = TensorImpl::create();
+      p->storage = s;
+      p->offset = static_cast<int64_t>(b);
+      made.push_back(Tensor::from_impl(p));
+    } else if (what_->scratch[b] >= 0) {
+      point(b, static_cast<char*>(block.at) + what_->scratch[b]);
+    }
+  }
+  {
+    const Running running;
+    for (const Run& run : runs_) {
+      if (run.group >= 0) {
+        const Group& group = groups_[static_cast<size_t>(run.group)];
+        const Operand& out = g.steps[static_cast<size_t>(run.plan->first)].out[0];
+        cpu::run_fused(out.sizes, out.strides, group.steps, group.places, run.plan->tiles);
+        continue;
+      }
+      const Call& c = calls_[run.call];
+      const Step& s = *c.step;
+      const Tensor* in = tensors_.data() + c.first;
+      Tensor* out = tensors_.data() + c.first + s.in.size();
+      const int n_in = static_cast<int>(s.in.size());
+      if (s.pointwise())
+        cpu::run_pointwise(*s.loops, s.compute, s.truth, out[0], in, n_in, reinterpret_cast<const Scalar*>(c.data));
+      else
+        s.op->cpu({*s.op, in, n_in, out, static_cast<int>(s.out.size()), c.data});
+    }
+  }
+  for (size_t b = 0; b < f.sources.size(); ++b)
+    if (f.sources[b].kind != Facts::Source::Kind::born && f.written[b]) source(b)->bump("a compiled function");
+
+  for (const Facts::Result& r : f.results) {
+    using Kind = Facts::Result::Kind;
+    if (r.kind == Kind::undefined) {
+      results.emplace_back();
+    } else if (r.kind == Kind::argument) {
+      results.push_back(*arguments[static_cast<size_t>(r.at)]);
+    } else if (r.kind == Kind::earlier) {
+      results.push_back(results[static_cast<size_t>(r.at)]);
+    } else {
+      const auto owner =
+          std::find_if(made.begin(), made.end(), [&](const Tensor& t) { return t.impl()->offset == r.view.buffer; });
+      results.push_back(tensor_of(r.view, *owner->impl()->storage));
+      results.back().impl()->inference = r.inference;
+    }
+  }
+  return true;
+}
+
+}  // namespace weft::graph
