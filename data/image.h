@@ -17,6 +17,10 @@ struct ImageOptions {
   int64_t max_pixels = int64_t{1} << 28;
 };
 
+/// Whether weft was built with libpng, and with libjpeg.
+bool reads_png();
+bool reads_jpeg();
+
 /// A PNG or JPEG file as u8 [channels, height, width] (torchvision.io.read_image). PNGs of other depths become 8 bits;
 /// colour becomes gray as in PIL, CMYK becomes RGB; a missing alpha is 255; EXIF is not looked at. FileError for a file
 /// that is damaged, truncated, larger than max_pixels or of another format; weft::Error naming the package when weft

@@ -99,6 +99,8 @@ class Reader {
 
 }  // namespace
 
+bool reads_jpeg() { return true; }
+
 Tensor detail::decode_jpeg(std::span<const uint8_t> bytes, int64_t max_pixels, const std::string& name) {
   Reader reader;
   jpeg_decompress_struct& info = reader.job.info;
@@ -116,6 +118,8 @@ Tensor detail::decode_jpeg(std::span<const uint8_t> bytes, int64_t max_pixels, c
 }
 
 #else
+
+bool reads_jpeg() { return false; }
 
 Tensor detail::decode_jpeg(std::span<const uint8_t>, int64_t, const std::string& name) {
   WEFT_FAIL(

@@ -29,6 +29,8 @@ class Image {
 
 }  // namespace
 
+bool reads_png() { return true; }
+
 Tensor detail::decode_png(std::span<const uint8_t> bytes, int64_t max_pixels, const std::string& name) {
   Image image;
   const auto check = [&](bool ok) {
@@ -71,6 +73,8 @@ void write_png(const Tensor& image, const std::string& path) {
 }
 
 #else
+
+bool reads_png() { return false; }
 
 Tensor detail::decode_png(std::span<const uint8_t>, int64_t, const std::string& name) {
   WEFT_FAIL("decode_image: '{}' is a PNG file, and weft was built without libpng; install libpng-dev and build again",

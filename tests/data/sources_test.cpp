@@ -37,9 +37,17 @@ double largest_difference(const Tensor& a, const Tensor& b) {
   return a.to(DType::i32).sub(b.to(DType::i32)).to(DType::f64).norm(INFINITY).item<double>();
 }
 
+// First line of a test that decodes pictures.
+#define NEED_PICTURES()                                                        \
+  if (!data::reads_png() || !data::reads_jpeg()) {                             \
+    WARN("weft was built without libpng or libjpeg: pictures are not tested"); \
+    return;                                                                    \
+  }
+
 }  // namespace
 
 TEST_CASE("images: PNG and JPEG as torchvision decodes them") {
+  NEED_PICTURES();
   const StateDict pixels = load(picture("pixels.npz")).as_state_dict();
   for (const char* name : {"gray.png", "rgb.png", "rgba.png", "gray_alpha.png", "palette.png", "bits.png", "rgb.jpg",
                            "gray.jpg", "progressive.jpg", "cmyk.jpg"}) {
@@ -68,6 +76,7 @@ TEST_CASE("images: PNG and JPEG as torchvision decodes them") {
 }
 
 TEST_CASE("images: damaged, truncated, huge and foreign files") {
+  NEED_PICTURES();
   for (const char* name : {"rgb.png", "rgba.png", "palette.png", "rgb.jpg", "progressive.jpg"}) {
     INFO(name);
     const std::string whole = read_all(picture(name));
@@ -94,6 +103,7 @@ TEST_CASE("images: damaged, truncated, huge and foreign files") {
 }
 
 TEST_CASE("ImageFolder: classes by folder, transforms, progress, errors") {
+  NEED_PICTURES();
   const TemporaryFolder folder;
   namespace fs = std::filesystem;
   for (const char* name : {"dogs", "cats/deep"}) fs::create_directories(folder.file(name));
