@@ -305,8 +305,8 @@ struct Attention : nn::Module {
   nn::LayerNorm norm1, norm2;
   nn::Linear qkv, out, up, down;
   explicit Attention(int64_t n)
-      : norm1(*this, "norm1", {n}),
-        norm2(*this, "norm2", {n}),
+      : norm1(*this, "norm1", n),
+        norm2(*this, "norm2", n),
         qkv(*this, "qkv", n, 3 * n),
         out(*this, "out", n, n),
         up(*this, "up", n, 4 * n),

@@ -1,6 +1,5 @@
 #include "compile/compile.h"
 
-#include <cstring>
 #include <functional>
 #include <thread>
 
@@ -9,6 +8,7 @@
 #include "core/allocator.h"
 #include "core/error.h"
 #include "tests/catch.h"
+#include "tests/same_bits.h"
 #include "weft.h"
 
 using namespace weft;
@@ -28,11 +28,6 @@ struct Swirl : Pointwise<2, 1> {
 
 namespace {
 
-bool same_bits(const Tensor& a, const Tensor& b) {
-  if (a.dtype() != b.dtype() || a.sizes() != b.sizes()) return false;
-  const Tensor x = a.detach().clone(MemoryFormat::contiguous), y = b.detach().clone(MemoryFormat::contiguous);
-  return x.numel() == 0 || std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) == 0;
-}
 bool same_bits(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
   if (a.size() != b.size()) return false;
   for (size_t i = 0; i < a.size(); ++i)

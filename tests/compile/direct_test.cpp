@@ -1,5 +1,4 @@
 #include <atomic>
-#include <cstring>
 #include <thread>
 
 #include "autograd/autograd.h"
@@ -7,18 +6,13 @@
 #include "core/allocator.h"
 #include "core/error.h"
 #include "tests/catch.h"
+#include "tests/same_bits.h"
 #include "weft.h"
 
 using namespace weft;
 using Catch::Matchers::Contains;
 
 namespace {
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  if (a.dtype() != b.dtype() || a.sizes() != b.sizes()) return false;
-  const Tensor x = a.detach().clone(MemoryFormat::contiguous), y = b.detach().clone(MemoryFormat::contiguous);
-  return x.numel() == 0 || std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) == 0;
-}
 
 constexpr CompileMode kModes[] = {CompileMode::default_, CompileMode::reduce_overhead, CompileMode::max_autotune,
                                   CompileMode::max_autotune_no_cudagraphs};

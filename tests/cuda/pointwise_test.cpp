@@ -1,23 +1,12 @@
-#include <cstring>
-
 #include "core/cuda.h"
 #include "core/thread_state.h"
 #include "tests/catch.h"
 #include "tests/cuda/need_device.h"
+#include "tests/same_bits.h"
 #include "weft.h"
 
 // Pointwise ops over mixed dtypes, and copies that turn memory around: the bits of the CPU.
-namespace {
-
 using namespace weft;
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  if (a.sizes() != b.sizes() || a.dtype() != b.dtype()) return false;
-  const Tensor x = a.contiguous(), y = b.to("cpu").contiguous();
-  return std::memcmp(x.data_ptr(), y.data_ptr(), static_cast<size_t>(x.nbytes())) == 0;
-}
-
-}  // namespace
 
 TEST_CASE("f32 meets halves: rows, broadcasts, numbers, odd sizes and offsets") {
   NEED_DEVICES(1);

@@ -1,7 +1,7 @@
-#include <cstring>
 
 #include "core/cuda.h"
 #include "tests/catch.h"
+#include "tests/same_bits.h"
 #include "weft.h"
 #if defined(WEFT_CUDA_EMULATE)
 #include "kernels/cuda/launch.h"
@@ -13,11 +13,6 @@ namespace {
 
 using namespace weft;
 
-bool same_bits(const Tensor& a, const Tensor& b) {
-  if (a.sizes() != b.sizes() || a.dtype() != b.dtype()) return false;
-  const Tensor x = a.detach().contiguous(), y = b.detach().to("cpu").contiguous();
-  return std::memcmp(x.data_ptr(), y.data_ptr(), static_cast<size_t>(x.nbytes())) == 0;
-}
 double distance(const Tensor& a, const Tensor& b) {
   const Tensor x = a.detach().to(DType::f64), y = b.detach().to("cpu").to(DType::f64);
   const double scale = x.abs().max().item<double>();

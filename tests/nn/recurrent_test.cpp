@@ -1,5 +1,4 @@
 #include <cmath>
-#include <cstring>
 
 #include "autograd/autograd.h"
 #include "autograd/gradcheck.h"
@@ -7,6 +6,7 @@
 #include "core/parallel.h"
 #include "core/thread_state.h"
 #include "tests/catch.h"
+#include "tests/same_bits.h"
 #include "weft.h"
 
 using namespace weft;
@@ -51,10 +51,6 @@ std::vector<Tensor> put_back(const std::vector<Tensor>& given, const std::vector
   size_t at = 0;
   for (const Tensor& t : like) out.push_back(t.defined() ? given[at++] : Tensor());
   return out;
-}
-bool same_bits(const Tensor& a, const Tensor& b) {
-  const Tensor x = a.contiguous(), y = b.contiguous();
-  return x.nbytes() == y.nbytes() && std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) == 0;
 }
 template <class F>
 std::string message(F&& f) {

@@ -1,7 +1,6 @@
 #include "core/ops/reduce.h"
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "autograd/autograd.h"
@@ -14,6 +13,7 @@
 #include "core/parallel.h"
 #include "core/reduction_order.h"
 #include "tests/catch.h"
+#include "tests/same_bits.h"
 
 using namespace weft;
 
@@ -23,9 +23,6 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
 Tensor random(const Dims& sizes, DType dtype = DType::f32) { return empty(sizes, {.dtype = dtype}).normal_(); }
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.sizes() == b.sizes() && a.dtype() == b.dtype() && std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0;
-}
 std::vector<double> values(const Tensor& t) {
   Tensor c = t.detach().to(DType::f64).contiguous();
   return {c.data<double>(), c.data<double>() + c.numel()};
