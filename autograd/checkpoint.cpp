@@ -30,7 +30,8 @@ class Region : public std::enable_shared_from_this<Region> {
       : rerun_(std::move(rerun)), random_(default_generator().get_state()), autocast_(autocast_state()) {
     const autograd::SavedHooks* outer = autograd::current_saved_hooks();
     for (Tensor& t : inputs) {
-      Input in{.requires_grad = t.defined() && t.requires_grad()};
+      Input in;
+      in.requires_grad = t.defined() && t.requires_grad();
       if (t.defined()) in.version = t.version();
       if (outer && t.defined()) {
         const autograd::SavingOp name("checkpoint");
