@@ -1,5 +1,4 @@
 #pragma once
-#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -95,7 +94,7 @@ Tensor checkpoint_sequential(const Functions& functions, int64_t segments, const
   using F = std::decay_t<decltype(*std::begin(functions))>;
   const auto all = std::make_shared<std::vector<F>>(std::begin(functions), std::end(functions));
   const int64_t n = static_cast<int64_t>(all->size());
-  WEFT_CHECK(segments >= 1 && segments <= std::max<int64_t>(n, 1),
+  WEFT_CHECK(segments >= 1 && segments <= (n > 1 ? n : 1),
              "checkpoint_sequential: {} segments of {} functions; needs 1 to {}", segments, n, n);
   const auto run = [all](int64_t begin, int64_t end) {
     return [all, begin, end](Tensor x) {

@@ -1,6 +1,5 @@
 #pragma once
 // parallel_for: the one way the CPU kernels use several cores.
-#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <type_traits>
@@ -33,13 +32,16 @@ bool run_on_pool(int64_t pieces, PieceFn fn, void* context);
 template <class F>
 void parallel_for(int64_t n, int64_t grain, F&& f) {
   if (n <= 0) return;
-  grain = std::max<int64_t>(grain, 1);
+  grain = grain > 1 ? grain : 1;
   if (n <= grain) {
     f(int64_t{0}, n);
     return;
   }
   const int64_t pieces = (n - 1) / grain + 1;
-  auto piece = [&f, n, grain](int64_t i) { f(i * grain, std::min(n, (i + 1) * grain)); };
+  auto piece = [&f, n, grain](int64_t i) {
+    const int64_t end = (i + 1) * grain;
+    f(i * grain, end < n ? end : n);
+  };
   using Piece = decltype(piece);
   const bool done = detail::run_on_pool(
       pieces, [](void* context, int64_t i) { (*static_cast<Piece*>(context))(i); }, std::addressof(piece));

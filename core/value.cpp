@@ -7,10 +7,19 @@
 
 namespace weft {
 
+template class OrderedDict<std::string, Tensor>;
+template class OrderedDict<Value, Value, ValueHash>;
+
 struct Value::Items {
   ListKind kind;
   List values;
 };
+
+Value::Value(const Value& v) = default;
+Value::Value(Value&& v) noexcept = default;
+Value& Value::operator=(const Value& v) = default;
+Value& Value::operator=(Value&& v) noexcept = default;
+Value::~Value() = default;
 
 Value::Value(const Scalar& v) {
   if (v.is_bool())

@@ -20,6 +20,7 @@ namespace weft {
 
 /// Names and tensors in their order: what Module::state_dict() gives.
 using StateDict = OrderedDict<std::string, Tensor>;
+extern template class OrderedDict<std::string, Tensor>;
 
 class Value;
 struct ValueHash {
@@ -58,6 +59,12 @@ class Value {
   using Dict = OrderedDict<Value, Value, ValueHash>;
 
   Value() = default;
+  // Out of line: a variant's visitors would be compiled in every file.
+  Value(const Value& v);
+  Value(Value&& v) noexcept;
+  Value& operator=(const Value& v);
+  Value& operator=(Value&& v) noexcept;
+  ~Value();
   template <std::same_as<bool> B>
   Value(B v) : data_(v) {}
   template <std::integral T>
@@ -172,5 +179,7 @@ class Value {
                std::shared_ptr<Items>, std::shared_ptr<Dict>>
       data_;
 };
+
+extern template class OrderedDict<Value, Value, ValueHash>;
 
 }  // namespace weft

@@ -1,6 +1,6 @@
 #pragma once
 #include <functional>
-#include <future>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,11 +15,11 @@ namespace weft {
 /// next save() or wait(). Not for several threads at once.
 class AsyncSaver {
  public:
-  AsyncSaver() = default;
+  AsyncSaver();
   AsyncSaver(const AsyncSaver&) = delete;
   AsyncSaver& operator=(const AsyncSaver&) = delete;
   /// Waits; an error that nobody asked for is lost.
-  ~AsyncSaver() = default;
+  ~AsyncSaver();
 
   /// Copies `value` (CPU tensors and tensors of devices) and starts to write it as save() does; `then` runs on the
   /// other thread once the file is complete. Throws what the save before met, and then starts nothing.
@@ -28,7 +28,8 @@ class AsyncSaver {
   void wait();
 
  private:
-  std::future<void> running_;
+  struct Running;
+  std::unique_ptr<Running> running_;
 };
 
 struct CheckpointOptions {

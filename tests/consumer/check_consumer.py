@@ -38,6 +38,6 @@ with tempfile.TemporaryDirectory() as folder:
     print(run(os.path.join(project, "consumer")).strip())
     compile_main = [compiler, "-std=c++20", "-O1", "-I", HERE, "-I", os.path.join(prefix, "include"), "-c",
                     os.path.join(HERE, "main.cpp"), "-o", os.path.join(folder, "main.o")]
-    seconds = min(processor_seconds(*compile_main) for _ in range(2))
+    seconds = min(processor_seconds(*compile_main) for _ in range(3))
     print(f"main.cpp, which includes weft/weft.h, compiles in {seconds:.2f} s (limit {LIMIT_S} s)")
     sys.exit(1 if seconds > LIMIT_S else 0)
