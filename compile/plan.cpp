@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "compile/layout.h"
+
 namespace weft::graph {
 namespace {
 
@@ -88,6 +90,8 @@ class Planner {
       add(first, end);
       first = end;
     }
+    if (numerics_ == Numerics::match) recompute(g, *plan_);
+    lay_out(g, *plan_);
   }
   std::shared_ptr<const Plan> take() { return plan_; }
 
