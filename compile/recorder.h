@@ -99,6 +99,7 @@ class Recorder final : public detail::Deferral {
  private:
   // A buffer of this stretch.
   struct Slot {
+    const Storage* storage;  ///< while `alive`
     char* data;
     size_t bytes;
     Storage* held;  ///< an input, kept alive until it has been read; null: born in this call
@@ -127,8 +128,8 @@ class Recorder final : public detail::Deferral {
   };
 
   void add(const Key& key, const void* attrs, const Scalar* params);
-  bool matches(const Step& s, const Key& key);
-  bool is_number(const Key& key, const Tensor& t) const;
+  bool matches(const Graph& g, const Key& key);
+  static bool is_number(const Key& key, const Tensor& t) { return key.info && t.impl()->wrapped_number; }
   Step describe(const Key& key);
   int slot_of(Storage* s);
   void diverge(const Key& key);
