@@ -18,9 +18,10 @@ struct Entry {
   int64_t runs = 0;                  ///< guarded by Cache::mutex
 };
 
-/// So many calls in a row that gained nothing by waiting: the next ones do not wait, but for one in kLookAgain.
+/// So many calls in a row that gained nothing by waiting: the next ones do not wait, but for those that look again.
 inline constexpr int kMostUseless = 3;
-inline constexpr int64_t kLookAgain = 64;
+/// Whether call `n` since then looks again: after 64, 128, ..., 1024 calls, then every 1024.
+inline bool looks_again(int64_t n) { return n >= 64 && ((n & (n - 1)) == 0 || n % 1024 == 0); }
 
 /// What a compiled function keeps between calls. Any thread may use it.
 struct Cache {
@@ -33,7 +34,7 @@ struct Cache {
   std::vector<std::string> breaks;               ///< after which step the host read memory, each once
   std::vector<std::string> explained;            ///< the same where an op says why it does (core/host_read.h)
   int useless = 0;                               ///< calls in a row that matched and gained nothing by waiting
-  int64_t since_look = 0;                        ///< of such calls, counting those that wait to look again
+  int64_t since_useless = 0;                     ///< calls since there were kMostUseless
   int64_t calls = 0, at_once = 0, matched = 0, recorded = 0, broken = 0, dropped = 0;
   int64_t direct = 0, verified = 0;
   std::vector<std::string> matched_because;  ///< why direct replay was not used, each once
