@@ -12,13 +12,11 @@
 namespace weft::cpu {
 namespace {
 
-constexpr int64_t kGrain = 32768;  // elements a thread takes at a time, as run_pointwise
-constexpr int64_t kTile = 512;     // elements; what a group works on stays in L1
-// Beyond the caches, where the next tile is fetched during this one; short ones cost too much in steps begun.
-constexpr int64_t kLongTile = 1024;
-constexpr int64_t kSlot = kLongTile * 8 + 320;  // bytes of a tile of any dtype; not a multiple of 4096
-constexpr int64_t kLine = 64;                   // bytes of a cache line
-constexpr int kStages = 6;                      // inputs and output of a step in the loop's types
+constexpr int64_t kGrain = 32768;           // elements a thread takes at a time, as run_pointwise
+constexpr int64_t kTile = 512;              // elements; what a group works on stays in L1
+constexpr int64_t kSlot = kTile * 8 + 320;  // bytes of a tile of any dtype; not a multiple of 4096
+constexpr int64_t kLine = 64;               // bytes of a cache line
+constexpr int kStages = 6;                  // inputs and output of a step in the loop's types
 
 using Kind = FusedPlace::Kind;
 using Shape = StridedLoop<2>;
@@ -30,7 +28,6 @@ struct Group {
   std::vector<int> shape_of;  // by place; -1
   std::vector<int> prepared;  // by step and input: tile of a single value converted once a piece; -1
   int tiles;                  // scratch tiles: of places, then prepared ones, then stages
-  int64_t tile = kTile;       // elements
   std::vector<char> past;     // by place: results that go past the caches; empty: none
   struct Fetch {
     const char* data;
@@ -41,7 +38,7 @@ struct Group {
 
 void convert(const FusedStep& s, char* to, DType from, const char* src, int64_t stride, int64_t n) {
   if (s.truth) {
-    uint8_t truth[kLongTile];
+    uint8_t truth[kTile];
     converter(DType::bool_, from)(truth, 1, src, stride, n);
     converter(s.compute, DType::bool_)(to, 1, truth, 1, n);
   } else {
@@ -59,15 +56,15 @@ void run_piece(const Group& g, int64_t begin, int64_t end) {
   std::vector<Cursor> cursors;
   cursors.reserve(g.shapes.size());
   for (const Shape& s : g.shapes) cursors.emplace_back(s.sizes, s.strides[1], begin);
-  const int64_t most = std::min(g.tile, end - begin);
+  const int64_t most = std::min(kTile, end - begin);
   for (size_t k = 0; k < g.steps.size(); ++k)
     for (int i = 0; i < g.steps[k].n_in; ++i)
       if (int to = g.prepared[k * 5 + static_cast<size_t>(i)]; to >= 0) {
         const FusedPlace& p = g.places[static_cast<size_t>(g.steps[k].in[i])];
         convert(g.steps[k], tile(to), p.dtype, p.data, 0, most);
       }
-  for (int64_t i = begin; i < end; i += g.tile) {
-    const int64_t n = std::min(g.tile, end - i);
+  for (int64_t i = begin; i < end; i += kTile) {
+    const int64_t n = std::min(kTile, end - i);
     for (size_t k = 0; k < g.steps.size(); ++k) {
       const FusedStep& s = g.steps[k];
       if (i + n < end)
@@ -121,7 +118,6 @@ void reach_past_caches(Group& g, int64_t numel) {
   for (const FusedPlace& p : g.places)
     if (p.kind == Kind::memory) bytes += numel * static_cast<int64_t>(itemsize(p.dtype));
   if (!streams(bytes)) return;
-  g.tile = kLongTile;
   g.past.assign(g.places.size(), 0);
   std::vector<int> reads(g.places.size(), 0), writes(g.places.size(), 0);
   for (const FusedStep& s : g.steps) {
@@ -140,7 +136,7 @@ void reach_past_caches(Group& g, int64_t numel) {
   for (size_t p = 0; p < g.places.size(); ++p) {
     if (g.places[p].kind != Kind::memory || writes[p]) continue;
     const int64_t item = static_cast<int64_t>(itemsize(g.places[p].dtype));
-    g.fetches.push_back({g.places[p].data, item, (kLongTile * item / kLine + shares - 1) / shares});
+    g.fetches.push_back({g.places[p].data, item, (kTile * item / kLine + shares - 1) / shares});
   }
 }
 
