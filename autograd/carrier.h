@@ -77,6 +77,7 @@ WEFT_VAR_UNARY(atan)
 WEFT_VAR_UNARY(sinh)
 WEFT_VAR_UNARY(cosh)
 WEFT_VAR_UNARY(tanh)
+WEFT_VAR_UNARY(sigmoid)
 WEFT_VAR_UNARY(asinh)
 WEFT_VAR_UNARY(acosh)
 WEFT_VAR_UNARY(atanh)
@@ -109,6 +110,7 @@ inline Var where(const Var& condition, const Var& a, const Var& b) {
   return Var(weft::where(condition.t, a.tensor(), b.tensor()));
 }
 inline Var clamp(const Var& x, const Var& low, const Var& high) { return min(max(x, low), high); }
+inline Var sigmoid2(const Var& x) { return sigmoid(x * Var(0.69314718055994530942)); }
 inline Var fma(const Var& a, const Var& b, const Var& c) { return a * b + c; }
 inline Var zeros_like(const Var& x) { return x.is_tensor ? Var(weft::zeros_like(x.t)) : Var(0.0); }
 

@@ -32,7 +32,7 @@ CompiledCall::CompiledCall(CompiledState& state, graph::Observed* observed) {
   ++state.cache.calls;
   if (thread_state.deferral) return;
   if (!observed && state.cache.useless == graph::kMostUseless && state.cache.options.on_fallback != OnFallback::error &&
-      ++state.cache.since_look % graph::kLookAgain) {
+      !graph::looks_again(++state.cache.since_useless)) {
     ++state.cache.at_once;
     return;
   }

@@ -41,6 +41,30 @@ bool Step::same(const Step& o) const {
          attrs_bytes == o.attrs_bytes && same_operands(in, o.in) && same_operands(out, o.out);
 }
 
+void Graph::add(Step s, const CallSite& site) {
+  patterns.push_back({.op = s.op,
+                      .loops = s.loops,
+                      .attrs_bytes = s.attrs_bytes,
+                      .words = words.size(),
+                      .params = s.params,
+                      .n_in = static_cast<int>(s.in.size()),
+                      .n_out = static_cast<int>(s.out.size()),
+                      .group = s.group,
+                      .compute = s.compute,
+                      .truth = s.truth});
+  const auto operand = [&](const Operand& o) {
+    words.push_back(Pattern::head(o.buffer, o.dtype, o.sizes.size()));
+    if (!o.in_memory()) return;
+    words.push_back(static_cast<uint64_t>(o.offset));
+    words.insert(words.end(), o.sizes.begin(), o.sizes.end());
+    words.insert(words.end(), o.strides.begin(), o.strides.end());
+  };
+  for (const Operand& o : s.in) operand(o);
+  for (const Operand& o : s.out) operand(o);
+  steps.push_back(std::move(s));
+  sites.push_back(site);
+}
+
 void Graph::number() {
   std::vector<int> holds(buffers.size(), -1);
   values = 0;

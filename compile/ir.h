@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,21 @@ struct Step {
 inline constexpr int kSiteFrames = 20;
 using CallSite = std::array<void*, kSiteFrames>;
 
+/// What calls are compared with: a step without what other uses need, small and in one place.
+struct Pattern {
+  const OpRecord* op;
+  const Loops* loops;
+  size_t attrs_bytes;
+  size_t words;  ///< of the operands in Graph::words: head(), then of what lies in memory offset, sizes, strides
+  int params, n_in, n_out, group;
+  DType compute;
+  bool truth;
+
+  static uint64_t head(int buffer, DType dtype, int dims) {
+    return static_cast<uint32_t>(buffer) | static_cast<uint64_t>(dtype) << 32 | static_cast<uint64_t>(dims) << 40;
+  }
+};
+
 struct Buffer {
   size_t bytes = 0;
   bool born = false;  ///< allocated by the recorded call itself; else an input
@@ -60,9 +76,13 @@ struct Buffer {
 
 struct Graph {
   std::vector<Step> steps;
-  std::vector<CallSite> sites;  ///< of the steps
+  std::vector<CallSite> sites;    ///< of the steps
+  std::vector<Pattern> patterns;  ///< of the steps
+  std::vector<uint64_t> words;
   std::vector<Buffer> buffers;  ///< in order of first use
   int values = 0;
+
+  void add(Step s, const CallSite& site);
 
   /// Numbers the values. A structured op without outputs (an optimizer's update) changes its inputs.
   void number();

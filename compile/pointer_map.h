@@ -19,14 +19,24 @@ class PointerMap {
     if (2 * (used_ + 1) > table_.size()) grow();
     Entry* e = locate(key);
     if (e->key != key) {
-      used_ += e->key == nullptr;
+      ++used_;
       *e = {key, V()};
     }
     return e->value;
   }
+  // Entries after it move up, so that a search still ends at the first free place and none are ever given up.
   void erase(const void* key) {
     Entry* e = table_.empty() ? nullptr : locate(key);
-    if (e && e->key == key) *e = {&gone_, V()};
+    if (!e || e->key != key) return;
+    const size_t mask = table_.size() - 1;
+    size_t hole = static_cast<size_t>(e - table_.data());
+    for (size_t i = (hole + 1) & mask; table_[i].key; i = (i + 1) & mask)
+      if (((i - home(table_[i].key)) & mask) >= ((i - hole) & mask)) {
+        table_[hole] = std::move(table_[i]);
+        hole = i;
+      }
+    table_[hole] = Entry();
+    --used_;
   }
   void clear() {
     if (used_) table_.assign(table_.size(), Entry());
@@ -35,7 +45,7 @@ class PointerMap {
   template <class F>
   void for_each(F f) {
     for (Entry& e : table_)
-      if (e.key && e.key != &gone_) f(e.value);
+      if (e.key) f(e.value);
   }
 
  private:
@@ -43,31 +53,23 @@ class PointerMap {
     const void* key = nullptr;
     V value{};
   };
-  // Where `key` is, or else where it would go: a place that was given up, or the free one that ends the search.
+  static size_t home(const void* key) { return reinterpret_cast<uintptr_t>(key) / 64 * 0x9E3779B97F4A7C15ull >> 20; }
+  // Where `key` is, or the free place that ends the search.
   Entry* locate(const void* key) {
     const size_t mask = table_.size() - 1;
-    size_t i = (reinterpret_cast<uintptr_t>(key) / 64 * 0x9E3779B97F4A7C15ull >> 20) & mask;
-    Entry* given_up = nullptr;
-    for (; table_[i].key && table_[i].key != key; i = (i + 1) & mask)
-      if (table_[i].key == &gone_ && !given_up) given_up = &table_[i];
-    return table_[i].key || !given_up ? &table_[i] : given_up;
+    size_t i = home(key) & mask;
+    while (table_[i].key && table_[i].key != key) i = (i + 1) & mask;
+    return &table_[i];
   }
   void grow() {
-    size_t kept = 0;
-    for_each([&](V&) { ++kept; });
-    std::vector<Entry> old(kept * 4 < 64 ? 64 : table_.size() * (kept * 4 > table_.size() ? 2 : 1));
+    std::vector<Entry> old(table_.empty() ? 64 : 2 * table_.size());
     old.swap(table_);
-    used_ = 0;
     for (Entry& e : old)
-      if (e.key && e.key != &gone_) {
-        *locate(e.key) = std::move(e);
-        ++used_;
-      }
+      if (e.key) *locate(e.key) = std::move(e);
   }
 
   std::vector<Entry> table_;  ///< a power of two, at most half used
-  size_t used_ = 0;           ///< places that are not free, given up ones included
-  inline static const char gone_ = 0;
+  size_t used_ = 0;           ///< places that are not free
 };
 
 }  // namespace weft::graph

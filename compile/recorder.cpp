@@ -20,21 +20,18 @@ constexpr char kKept = 0, kPassed = 1, kSeen = 2;
 constexpr size_t kReuse = 16384;      // bytes; smaller blocks are not worth keeping apart
 constexpr size_t kMostSteps = 20000;  // of a stretch: bounds what waits
 
-bool same_view(const Operand& o, const TensorImpl* t) {
-  return o.dtype == t->dtype && o.offset == t->offset && o.sizes == t->sizes && o.strides == t->strides;
-}
-
 std::string tensor_text(const Operand& o) { return detail::format("{}{} strides {}", {o.dtype, o.sizes, o.strides}); }
 
-// Whether kernels of a plan save more than `steps` comparisons cost. Measured: 70 ns a step; a byte that no longer
-// moves between the first cache and the next. Or whether they need clearly less memory.
+// Whether kernels of a plan save more than it costs that `steps` are compared and run from a recording. Measured: 100
+// ns a step; of a byte that no longer moves between the first caches 0.007 to 0.017 ns. Or whether they need clearly
+// less memory.
 bool pays(const Plan& p, size_t steps) {
   constexpr size_t kLeastMemory = size_t{1} << 20;
   constexpr double kLess = 0.95;
   if (p.unplanned_bytes >= kLeastMemory &&
       static_cast<double>(p.scratch_bytes) <= kLess * static_cast<double>(p.unplanned_bytes))
     return true;
-  constexpr double kStep = 70, kByte = 0.02;  // ns
+  constexpr double kStep = 100, kByte = 0.01;  // ns
   return static_cast<double>(p.bytes_before - p.bytes_after) * kByte > kStep * static_cast<double>(steps);
 }
 
@@ -74,32 +71,51 @@ bool add_text(std::vector<std::string>& texts, const std::string& text) {
 
 Recorder::~Recorder() { forget(); }
 
-bool Recorder::is_number(const Key& key, const Tensor& t) const { return key.info && t.impl()->wrapped_number; }
-
 int Recorder::slot_of(Storage* s) {
   Known& k = known_[s];
   if (k.slot < 0) {
     k.slot = static_cast<int>(slots_.size());
     if (!k.born) s->retain();
-    slots_.push_back({static_cast<char*>(s->data), s->bytes, k.born ? nullptr : s, s->device, s->owned, k.lazy != 0});
+    Slot& slot = slots_.emplace_back();  // written where it lies: a copy would wait for its parts
+    slot.storage = s;
+    slot.data = static_cast<char*>(s->data);
+    slot.bytes = s->bytes;
+    slot.held = k.born ? nullptr : s;
+    slot.device = s->device;
+    slot.owned = s->owned;
+    slot.lazy = k.lazy != 0;
   }
   return k.slot;
 }
 
-bool Recorder::matches(const Step& s, const Key& key) {
-  if (s.op != key.op || s.loops != key.loops || s.compute != key.compute || s.truth != key.truth ||
-      s.params != key.params || s.attrs_bytes != key.attrs_bytes || static_cast<int>(s.in.size()) != key.n_in ||
-      static_cast<int>(s.out.size()) != key.n_out)
+bool Recorder::matches(const Graph& g, const Key& key) {
+  const Pattern& p = g.patterns[at_];
+  if (p.op != key.op || p.loops != key.loops || p.compute != key.compute || p.truth != key.truth ||
+      p.params != key.params || p.attrs_bytes != key.attrs_bytes || p.n_in != key.n_in || p.n_out != key.n_out)
     return false;
-  const auto same = [&](const Operand& o, const Tensor& t) {
-    if (!t.defined()) return o.buffer == Operand::kUndefined;
-    if (is_number(key, t)) return o.buffer == Operand::kNumber && o.dtype == t.dtype();
-    return same_view(o, t.impl()) && slot_of(t.impl()->storage) == o.buffer;
+  const uint64_t* w = g.words.data() + p.words;
+  const auto same = [&](const Tensor& t, bool writes) {
+    if (!t.defined()) return *w++ == Pattern::head(Operand::kUndefined, DType::f32, 0);
+    if (is_number(key, t)) return *w++ == Pattern::head(Operand::kNumber, t.dtype(), 0);
+    const TensorImpl* i = t.impl();
+    const int n = i->sizes.size();
+    const uint64_t head = *w++;
+    if (static_cast<int32_t>(head) < 0 || head >> 32 != Pattern::head(0, i->dtype, n) >> 32) return false;
+    uint64_t differ = *w++ ^ static_cast<uint64_t>(i->offset);
+    for (int d = 0; d < n; ++d)
+      differ |= (w[d] ^ static_cast<uint64_t>(i->sizes[d])) | (w[n + d] ^ static_cast<uint64_t>(i->strides[d]));
+    w += 2 * n;
+    if (differ) return false;
+    const size_t expected = head & 0xffffffffu;
+    const bool there = expected < slots_.size() && slots_[expected].alive && slots_[expected].storage == i->storage;
+    const size_t slot = there ? expected : static_cast<size_t>(slot_of(i->storage));
+    if (writes) slots_[slot].written = true;
+    return slot == expected;
   };
   for (int i = 0; i < key.n_in; ++i)
-    if (!same(s.in[static_cast<size_t>(i)], key.in[i])) return false;
+    if (!same(key.in[i], key.n_out == 0)) return false;
   for (int i = 0; i < key.n_out; ++i)
-    if (!same(s.out[static_cast<size_t>(i)], key.out[i])) return false;
+    if (!same(key.out[i], true)) return false;
   return true;
 }
 
@@ -112,7 +128,7 @@ Step Recorder::describe(const Key& key) {
   s.truth = key.truth;
   s.params = key.params;
   s.attrs_bytes = key.attrs_bytes;
-  const auto operand = [&](const Tensor& t) {
+  const auto operand = [&](const Tensor& t, bool writes) {
     Operand o;
     if (!t.defined()) return o;
     o.dtype = t.dtype();
@@ -127,10 +143,11 @@ Step Recorder::describe(const Key& key) {
     o.numel = t.numel();
     o.contiguous = t.impl()->contiguous;
     o.buffer = slot_of(t.impl()->storage);
+    if (writes) slots_[static_cast<size_t>(o.buffer)].written = true;
     return o;
   };
-  for (int i = 0; i < key.n_in; ++i) s.in.push_back(operand(key.in[i]));
-  for (int i = 0; i < key.n_out; ++i) s.out.push_back(operand(key.out[i]));
+  for (int i = 0; i < key.n_in; ++i) s.in.push_back(operand(key.in[i], key.n_out == 0));
+  for (int i = 0; i < key.n_out; ++i) s.out.push_back(operand(key.out[i], true));
   return s;
 }
 
@@ -159,8 +176,7 @@ std::shared_ptr<Entry> Recorder::find_alike(const std::vector<Step>& before, con
 
 // What is recorded begins with the steps of `old` that matched.
 void Recorder::begin_with(const Graph& old) {
-  graph_.steps.assign(old.steps.begin(), old.steps.begin() + static_cast<ptrdiff_t>(at_));
-  graph_.sites.assign(old.sites.begin(), old.sites.begin() + static_cast<ptrdiff_t>(at_));
+  for (size_t k = 0; k < at_; ++k) graph_.add(old.steps[k], old.sites[k]);
 }
 
 // The step to come differs from entry_: another recording that began alike takes over, or a new one begins.
@@ -221,23 +237,17 @@ void Recorder::add(const Key& key, const void* attrs, const Scalar* params) {
     const Step now = describe(key);
     if (!(entry_ = find_alike({}, &now))) note(stretch_ ? "after a break" : "first call");
   }
-  if (entry_ && (at_ >= entry_->graph.steps.size() || !matches(entry_->graph.steps[at_], key))) diverge(key);
+  if (entry_ && (at_ >= entry_->graph.steps.size() || !matches(entry_->graph, key))) diverge(key);
   if (!entry_ && !recording_) stop_waiting();
-  int group;
-  if (entry_) {
-    group = entry_->graph.steps[at_].group;
-  } else {
+  if (!entry_) {
     Step s = describe(key);
     const int before = graph_.steps.empty() ? -1 : graph_.steps.back().group;
-    s.group = group = grouper_.join(s) ? before : before + 1;
-    graph_.steps.push_back(std::move(s));
-    graph_.sites.push_back(call_site());
+    s.group = grouper_.join(s) ? before : before + 1;
+    graph_.add(std::move(s), call_site());
   }
+  const int group = (entry_ ? entry_->graph : graph_).patterns[at_].group;
   if (group != group_) new_group();
   group_ = group;
-  const Step& step = entry_ ? entry_->graph.steps[at_] : graph_.steps.back();
-  for (const Operand& o : step.out.empty() ? step.in : step.out)
-    if (o.in_memory()) slots_[static_cast<size_t>(o.buffer)].written = true;
 
   // Attributes or parameters, then the numbers among the inputs.
   const auto aligned = [](size_t n) { return (n + kAlign - 1) / kAlign * kAlign; };
@@ -374,6 +384,7 @@ void Recorder::finish() {
   run(false);
   std::lock_guard lock(cache_.mutex);
   cache_.useless = useless_ ? std::min(cache_.useless + 1, kMostUseless) : 0;
+  if (!useless_) cache_.since_useless = 0;
 }
 
 void Recorder::reset() noexcept {

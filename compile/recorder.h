@@ -21,9 +21,10 @@ struct Entry {
   int64_t runs = 0;                                  ///< guarded by Cache::mutex
 };
 
-/// So many calls in a row that gained nothing by waiting: the next ones do not wait, but for one in kLookAgain.
+/// So many calls in a row that gained nothing by waiting: the next ones do not wait, but for those that look again.
 inline constexpr int kMostUseless = 3;
-inline constexpr int64_t kLookAgain = 64;
+/// Whether call `n` since then looks again: after 64, 128, ..., 1024 calls, then every 1024.
+inline bool looks_again(int64_t n) { return n >= 64 && ((n & (n - 1)) == 0 || n % 1024 == 0); }
 
 /// What a compiled function keeps between calls. Any thread may use it.
 struct Cache {
@@ -36,7 +37,7 @@ struct Cache {
   std::vector<std::string> breaks;               ///< after which step the host read memory, each once
   std::vector<std::string> explained;            ///< the same where an op says why it does (core/host_read.h)
   int useless = 0;                               ///< calls in a row that matched and gained nothing by waiting
-  int64_t since_look = 0;                        ///< of such calls, counting those that wait to look again
+  int64_t since_useless = 0;                     ///< calls since there were kMostUseless
   int64_t calls = 0, at_once = 0, matched = 0, recorded = 0, broken = 0, dropped = 0;
   int64_t direct = 0, verified = 0;
   std::vector<std::string> matched_because;  ///< why direct replay was not used, each once
@@ -102,6 +103,7 @@ class Recorder final : public detail::Deferral {
  private:
   // A buffer of this stretch.
   struct Slot {
+    const Storage* storage;  ///< while `alive`
     char* data;
     size_t bytes;
     Storage* held;  ///< an input, kept alive until it has been read; null: born in this call
@@ -134,8 +136,8 @@ class Recorder final : public detail::Deferral {
 
   void add(const Key& key, const void* attrs, const Scalar* params);
   void look_back(const Key& key);
-  bool matches(const Step& s, const Key& key);
-  bool is_number(const Key& key, const Tensor& t) const;
+  bool matches(const Graph& g, const Key& key);
+  static bool is_number(const Key& key, const Tensor& t) { return key.info && t.impl()->wrapped_number; }
   Step describe(const Key& key);
   int slot_of(Storage* s);
   void diverge(const Key& key);

@@ -31,7 +31,8 @@ constexpr size_t kSmallLimit = 4096;  // served by thread-local lists, steps of 
 constexpr size_t kSlabLimit = 1024;
 constexpr size_t kMaxCached = size_t{1} << 30;  // larger blocks always go back
 constexpr size_t kHuge = size_t{4} << 20;       // from here on: transparent huge pages
-constexpr int kLocalMax = 256;                  // free blocks a thread keeps per small class
+constexpr int kLocalMax = 256;                  // free blocks a thread keeps per small class,
+constexpr size_t kLocalBytes = 256 << 10;       // and more while they are not so many bytes
 
 struct Counters {
   std::atomic<int64_t> allocated{0}, peak{0}, cached{0}, allocations{0};
@@ -159,7 +160,8 @@ void small_free(void* p, size_t size) noexcept {
   size_t c = size / kAlign;
   if (!local.armed && !local.closed) [[unlikely]]
     arm_flusher();
-  if (local.closed || local.count[c] >= kLocalMax) [[unlikely]] {
+  if (local.closed || (local.count[c] >= kLocalMax && static_cast<size_t>(local.count[c]) * size >= kLocalBytes))
+      [[unlikely]] {
     std::free(p);
     return;
   }

@@ -34,8 +34,6 @@ struct FusedStep {
   const Scalar* params;
 };
 
-/// Elements of a tile.
-inline constexpr int64_t kFusedTile = 512;
 /// `sizes` and `strides`: dense layout of every output; `tiles`: how many scratch tiles the places use.
 void run_fused(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps,
                std::span<const FusedPlace> places, int tiles);

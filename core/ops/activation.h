@@ -208,22 +208,22 @@ struct Gelu : Pointwise<1> {
   }
 };
 
-// 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
+// 0.5 x (1 + tanh(u)) = x / (1 + 2^-z) with u = sqrt(2 / pi) (x + 0.044715 x^3), z = 2 u / ln(2)
 struct GeluTanh : Pointwise<1> {
   static constexpr Dtypes dtypes = Dtypes::same_float;
   static constexpr unsigned needs[1] = {kA};
+  static constexpr double kLinear = 2.3022081981443249, kCubic = 0.10294323958002349;  // of z
   template <class T>
   WEFT_FN static T forward(T x) {
-    T inner = T(0.79788456080286535588) * (x + T(0.044715) * (x * x * x));
-    return T(0.5) * x * (T(1) + tanh(inner));
+    return x * sigmoid2(x * fma(x * x, T(kCubic), T(kLinear)));
   }
-  // 0.5 (1 + t) + 0.5 x (1 - t^2) sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
+  // s + x s' with s = 1 / (1 + 2^-z), s' = s (1 - s) (2 u)'
   template <class T>
   WEFT_FN static T backward(T g, T x, T) {
     T square = x * x;
-    T t = tanh(T(0.79788456080286535588) * (x + T(0.044715) * (square * x)));
-    T slope = T(0.79788456080286535588) * (T(1) + T(0.134145) * square);
-    return g * (T(0.5) * (T(1) + t) + T(0.5) * x * (T(1) - t * t) * slope);
+    T s = sigmoid2(x * fma(square, T(kCubic), T(kLinear)));
+    T slope = fma(square, T(0.21406444881780075), T(1.5957691216057307));
+    return g * fma(x * slope, s * (T(1) - s), s);
   }
 };
 
@@ -233,11 +233,11 @@ struct Silu : Pointwise<1> {
   static constexpr unsigned needs[1] = {kA};
   template <class T>
   WEFT_FN static T forward(T x) {
-    return x / (T(1) + exp(-x));
+    return x * sigmoid(x);
   }
   template <class T>
   WEFT_FN static T backward(T g, T x, T) {
-    T s = T(1) / (T(1) + exp(-x));
+    T s = sigmoid(x);
     return g * s * (T(1) + x * (T(1) - s));
   }
 };

@@ -23,7 +23,8 @@ struct Format<float> {
   static constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
   static constexpr float kMinNormal = 1.17549435e-38f, kTiny = 5.9604645e-8f;
   static constexpr float kLn2Hi = 0.693147182f, kLn2Lo = -1.90465421e-9f;
-  static constexpr float kExpLimit = 104.0f;  // beyond: 0 and infinite, also after a factor 1/2
+  static constexpr float kExpLimit = 104.0f;                     // beyond: 0 and infinite, also after a factor 1/2
+  static constexpr float kExpZero = 88.03f, kExp2Zero = 127.0f;  // of their negatives power_of_two() makes 0
   static constexpr float kTanhHigh = 10.0f, kExpm1Low = -18.0f, kExpm1High = 88.73f;
 };
 template <>
@@ -32,6 +33,7 @@ struct Format<double> {
   static constexpr double kMinNormal = 2.2250738585072014e-308, kTiny = 1.1102230246251565e-16;
   static constexpr double kLn2Hi = 0.69314718055994529, kLn2Lo = 2.3190468138462996e-17;
   static constexpr double kExpLimit = 746.0;
+  static constexpr double kExpZero = 709.1, kExp2Zero = 1023.0;
   static constexpr double kTanhHigh = 20.0, kExpm1Low = -38.0, kExpm1High = 709.79;
 };
 
@@ -77,8 +79,7 @@ WEFT_FN double exp_tail(double r) {
 }
 // (2^r - 1) / r for |r| <= 1/2.
 WEFT_FN float exp2_tail(float r) {
-  return poly(r, 0.693147182f, 0.240226507f, 0.0555040501f, 0.0096180886f, 0.00133379805f, 0.00015451049f,
-              1.43126435e-05f);
+  return poly(r, 0.693147242f, 0.240226552f, 0.0555027239f, 0.00961706322f, 0.00134181615f, 0.000158213923f);
 }
 WEFT_FN double exp2_tail(double r) {
   return poly(r, 0.69314718055994529, 0.24022650695910172, 0.055504108664824574, 0.00961812910757711,
@@ -122,6 +123,31 @@ WEFT_FN T exp2_text(T x, T high) {
 }
 WEFT_FN float exp2(float x) { return exp2_text(x, 151.0f); }
 WEFT_FN double exp2(double x) { return exp2_text(x, 1076.0); }
+
+// 1 / (1 + exp(-x)) by e = exp(-|x|), whose scale is one factor: an e below the normal numbers may count as 0.
+template <class T>
+WEFT_FN T sigmoid_text(T x) {
+  T a = abs(x);
+  T t;
+  T p = exp_reduced(-where(a > Format<T>::kExpZero, Format<T>::kExpZero, a), t);
+  T s = power_of_two(t);
+  T e = fma(s, p, s);
+  return where(x < T(0), e, T(1)) / (T(1) + e);
+}
+WEFT_FN float sigmoid(float x) { return sigmoid_text(x); }
+WEFT_FN double sigmoid(double x) { return sigmoid_text(x); }
+// 1 / (1 + 2^-x), of which the reduction is exact: cheaper, where the factor ln(2) goes into a constant.
+template <class T>
+WEFT_FN T sigmoid2_text(T x) {
+  T a = abs(x);
+  a = where(a > Format<T>::kExp2Zero, Format<T>::kExp2Zero, a);
+  T t = Format<T>::kMagic - a;
+  T r = -a - (t - Format<T>::kMagic);
+  T e = fma(r, exp2_tail(r), T(1)) * power_of_two(t);
+  return where(x < T(0), e, T(1)) / (T(1) + e);
+}
+WEFT_FN float sigmoid2(float x) { return sigmoid2_text(x); }
+WEFT_FN double sigmoid2(double x) { return sigmoid2_text(x); }
 
 // 2 (2^(k-1) p + (2^(k-1) - 1/2)): half the scale, so that the largest k does not overflow too early.
 template <class T>

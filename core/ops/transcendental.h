@@ -301,7 +301,7 @@ struct Sigmoid : Pointwise<1> {
   static constexpr unsigned needs[1] = {kY};
   template <class T>
   WEFT_FN static T forward(T x) {
-    return T(1) / (T(1) + exp(-x));
+    return sigmoid(x);
   }
   template <class T>
   WEFT_FN static T backward(T g, T, T y) {

@@ -12,9 +12,11 @@
 namespace weft::cpu {
 namespace {
 
-constexpr int64_t kGrain = 32768;                // elements a thread takes at a time, as run_pointwise
-constexpr int64_t kSlot = kFusedTile * 8 + 320;  // bytes of a tile of any dtype; not a multiple of 4096
-constexpr int kStages = 6;                       // inputs and output of a step in the loop's types
+constexpr int64_t kGrain = 32768;           // elements a thread takes at a time, as run_pointwise
+constexpr int64_t kTile = 512;              // elements; what a group works on stays in L1
+constexpr int64_t kSlot = kTile * 8 + 320;  // bytes of a tile of any dtype; not a multiple of 4096
+constexpr int64_t kLine = 64;               // bytes of a cache line
+constexpr int kStages = 6;                  // inputs and output of a step in the loop's types
 
 using Kind = FusedPlace::Kind;
 using Shape = StridedLoop<2>;
@@ -25,13 +27,18 @@ struct Group {
   std::vector<Shape> shapes;  // of the strided places, in order
   std::vector<int> shape_of;  // by place; -1
   std::vector<int> prepared;  // by step and input: tile of a single value converted once a piece; -1
-  std::vector<char> past;     // by place: results that go past the caches; empty: none
   int tiles;                  // scratch tiles: of places, then prepared ones, then stages
+  std::vector<char> past;     // by place: results that go past the caches; empty: none
+  struct Fetch {
+    const char* data;
+    int64_t item, lines;  // of an element; of a tile, for each step
+  };
+  std::vector<Fetch> fetches;  // memory to be read, of which steps ask for lines of the next tile
 };
 
 void convert(const FusedStep& s, char* to, DType from, const char* src, int64_t stride, int64_t n) {
   if (s.truth) {
-    uint8_t truth[kFusedTile];
+    uint8_t truth[kTile];
     converter(DType::bool_, from)(truth, 1, src, stride, n);
     converter(s.compute, DType::bool_)(to, 1, truth, 1, n);
   } else {
@@ -49,17 +56,22 @@ void run_piece(const Group& g, int64_t begin, int64_t end) {
   std::vector<Cursor> cursors;
   cursors.reserve(g.shapes.size());
   for (const Shape& s : g.shapes) cursors.emplace_back(s.sizes, s.strides[1], begin);
-  const int64_t most = std::min(kFusedTile, end - begin);
+  const int64_t most = std::min(kTile, end - begin);
   for (size_t k = 0; k < g.steps.size(); ++k)
     for (int i = 0; i < g.steps[k].n_in; ++i)
       if (int to = g.prepared[k * 5 + static_cast<size_t>(i)]; to >= 0) {
         const FusedPlace& p = g.places[static_cast<size_t>(g.steps[k].in[i])];
         convert(g.steps[k], tile(to), p.dtype, p.data, 0, most);
       }
-  for (int64_t i = begin; i < end; i += kFusedTile) {
-    const int64_t n = std::min(kFusedTile, end - i);
+  for (int64_t i = begin; i < end; i += kTile) {
+    const int64_t n = std::min(kTile, end - i);
     for (size_t k = 0; k < g.steps.size(); ++k) {
       const FusedStep& s = g.steps[k];
+      if (i + n < end)
+        for (const Group::Fetch& f : g.fetches) {
+          const char* line = f.data + (i + n) * f.item + static_cast<int64_t>(k) * f.lines * kLine;
+          for (int64_t l = 0; l < f.lines; ++l) __builtin_prefetch(line + l * kLine);
+        }
       const void* in[5];
       for (int x = 0; x < s.n_in; ++x) {
         const FusedPlace& p = g.places[static_cast<size_t>(s.in[x])];
@@ -99,39 +111,44 @@ void run_piece(const Group& g, int64_t begin, int64_t end) {
   if (!g.past.empty()) streamed();
 }
 
-// By place: results that the group writes once and does not read; empty unless all of its memory is more than caches
-// hold.
-std::vector<char> past_caches(std::span<const FusedStep> steps, std::span<const FusedPlace> places, int64_t numel) {
+// Where all of the group's memory is more than caches hold: results that it writes once and does not read go past them,
+// and what it only reads is fetched ahead.
+void reach_past_caches(Group& g, int64_t numel) {
   int64_t bytes = 0;
-  for (const FusedPlace& p : places)
+  for (const FusedPlace& p : g.places)
     if (p.kind == Kind::memory) bytes += numel * static_cast<int64_t>(itemsize(p.dtype));
-  if (!streams(bytes)) return {};
-  std::vector<char> past(places.size(), 0);
-  std::vector<int> reads(places.size(), 0), writes(places.size(), 0);
-  for (const FusedStep& s : steps) {
+  if (!streams(bytes)) return;
+  g.past.assign(g.places.size(), 0);
+  std::vector<int> reads(g.places.size(), 0), writes(g.places.size(), 0);
+  for (const FusedStep& s : g.steps) {
     ++writes[static_cast<size_t>(s.out)];
     for (int i = 0; i < s.n_in; ++i) ++reads[static_cast<size_t>(s.in[i])];
   }
-  for (const FusedStep& s : steps) {
+  for (const FusedStep& s : g.steps) {
     const auto at = static_cast<size_t>(s.out);
-    const FusedPlace& out = places[at];
-    past[at] = reads[at] == 0 && writes[at] == 1 && out.kind == Kind::memory && out.dtype == s.computed &&
-               std::all_of(places.begin(), places.end(), [&](const FusedPlace& p) {
-                 return &p == &out || p.kind == Kind::tile || p.data != out.data;
-               });
+    const FusedPlace& out = g.places[at];
+    g.past[at] = reads[at] == 0 && writes[at] == 1 && out.kind == Kind::memory && out.dtype == s.computed &&
+                 std::all_of(g.places.begin(), g.places.end(), [&](const FusedPlace& p) {
+                   return &p == &out || p.kind == Kind::tile || p.data != out.data;
+                 });
   }
-  return past;
+  const auto shares = static_cast<int64_t>(g.steps.size());
+  for (size_t p = 0; p < g.places.size(); ++p) {
+    if (g.places[p].kind != Kind::memory || writes[p]) continue;
+    const int64_t item = static_cast<int64_t>(itemsize(g.places[p].dtype));
+    g.fetches.push_back({g.places[p].data, item, (kTile * item / kLine + shares - 1) / shares});
+  }
 }
 
 }  // namespace
 
 void run_fused(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps,
                std::span<const FusedPlace> places, int tiles) {
-  Group g{steps, places, {}, std::vector<int>(places.size(), -1), std::vector<int>(steps.size() * 5, -1), {}, tiles};
+  Group g{steps, places, {}, std::vector<int>(places.size(), -1), std::vector<int>(steps.size() * 5, -1), tiles};
   int64_t numel = 1;
   for (int64_t s : sizes) numel *= s;
   if (numel == 0) return;
-  g.past = past_caches(steps, places, numel);
+  reach_past_caches(g, numel);
   for (size_t p = 0; p < places.size(); ++p) {
     if (places[p].kind != Kind::strided) continue;
     const Dims* all_sizes[] = {&sizes, &places[p].sizes};

@@ -86,6 +86,9 @@ void check_word(const std::string& name, T (*word)(T), long double (*exact)(long
   CHECK(std::isnan(word(kNan<T>)));
 }
 
+long double sigmoid(long double x) { return 1 / (1 + std::exp(-x)); }
+long double sigmoid2(long double x) { return 1 / (1 + std::exp2(-x)); }
+
 }  // namespace
 
 #define CHECK_WORD(word, low, high, bound_float, bound_double)               \
@@ -124,6 +127,15 @@ TEST_CASE("math words round within their bounds") {
   CHECK_WORD(cosh, -5, 5, 1.0, 2.5);
   CHECK_WORD(tanh, -800, 800, 2.6, 2.6);
   CHECK_WORD(tanh, -8, 8, 2.6, 2.6);
+  // Below, e itself is no normal number any more.
+  check_word<float>("sigmoid", &math::sigmoid, &sigmoid, -87, 1e30, 2.6);
+  check_word<float>("sigmoid", &math::sigmoid, &sigmoid, -5, 5, 2.6);
+  check_word<double>("sigmoid", &math::sigmoid, &sigmoid, -708, 1e300, 2.6);
+  check_word<double>("sigmoid", &math::sigmoid, &sigmoid, -5, 5, 2.6);
+  check_word<float>("sigmoid2", &math::sigmoid2, &sigmoid2, -125, 1e30, 2.6);
+  check_word<float>("sigmoid2", &math::sigmoid2, &sigmoid2, -5, 5, 2.6);
+  check_word<double>("sigmoid2", &math::sigmoid2, &sigmoid2, -1021, 1e300, 2.6);
+  check_word<double>("sigmoid2", &math::sigmoid2, &sigmoid2, -5, 5, 2.6);
   CHECK_WORD(asinh, -1e300, 1e300, 1.0, 3.0);
   CHECK_WORD(asinh, -5, 5, 1.0, 3.0);
   CHECK_WORD(acosh, 1, 1e300, 1.0, 3.0);
@@ -198,6 +210,18 @@ void check_special(const std::string& name, T (*word)(T, T), T (*exact)(T, T)) {
 
 TEST_CASE("math words at zeros, infinities, NaN, denormals and the ends of the range") {
   CHECK_SPECIAL(exp);
+  for (auto word : {static_cast<float (*)(float)>(&math::sigmoid), static_cast<float (*)(float)>(&math::sigmoid2)}) {
+    CHECK(word(kInf<float>) == 1);
+    CHECK(word(1e20f) == 1);
+    CHECK(word(0.0f) == 0.5f);
+    CHECK(word(-0.0f) == 0.5f);
+    CHECK(word(-1000.0f) == 0);
+    CHECK(word(-kInf<float>) == 0);
+    CHECK_FALSE(std::signbit(word(-kInf<float>)));
+    CHECK(std::isnan(word(kNan<float>)));
+  }
+  CHECK(math::sigmoid(-kInf<double>) == 0);
+  CHECK(math::sigmoid2(-kInf<double>) == 0);
   CHECK_SPECIAL(exp2);
   CHECK_SPECIAL(expm1);
   CHECK_SPECIAL(log);
