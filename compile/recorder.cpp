@@ -82,6 +82,8 @@ bool Recorder::matches(const Step& s, const Key& key) {
       s.params != key.params || s.attrs_bytes != key.attrs_bytes || static_cast<int>(s.in.size()) != key.n_in ||
       static_cast<int>(s.out.size()) != key.n_out)
     return false;
+  // Attributes may change from call to call, but not what a group of rows rests on.
+  if (s.rows.rows && s.rows != key.rows()) return false;
   const auto same = [&](const Operand& o, const Tensor& t) {
     if (!t.defined()) return o.buffer == Operand::kUndefined;
     if (is_number(key, t)) return o.buffer == Operand::kNumber && o.dtype == t.dtype();
@@ -103,6 +105,7 @@ Step Recorder::describe(const Key& key) {
   s.truth = key.truth;
   s.params = key.params;
   s.attrs_bytes = key.attrs_bytes;
+  s.rows = key.rows();
   const auto operand = [&](const Tensor& t) {
     Operand o;
     if (!t.defined()) return o;
@@ -171,7 +174,7 @@ void Recorder::new_group() {
   freed_.clear();
 }
 
-void Recorder::add(const Key& key, const void* attrs, const Scalar* params) {
+void Recorder::add(const Key& key, const Scalar* params) {
   if (at_ == 0) {
     std::lock_guard lock(cache_.mutex);
     if (stretch_ < cache_.expected.size()) entry_ = cache_.expected[stretch_];
@@ -204,7 +207,7 @@ void Recorder::add(const Key& key, const void* attrs, const Scalar* params) {
   data_.resize(start + own + (key.info ? aligned(static_cast<size_t>(key.n_in) * kNumber) : 0));
   data_at_.push_back(start);
   if (key.info && key.params) std::memcpy(&data_[start], params, static_cast<size_t>(key.params) * sizeof(Scalar));
-  if (!key.info && key.attrs_bytes) std::memcpy(&data_[start], attrs, key.attrs_bytes);
+  if (!key.info && key.attrs_bytes) std::memcpy(&data_[start], key.attrs, key.attrs_bytes);
   for (int i = 0; key.info && i < key.n_in; ++i)
     if (is_number(key, key.in[i]))
       std::memcpy(&data_[start + own + static_cast<size_t>(i) * kNumber], key.in[i].impl()->data,
@@ -221,14 +224,15 @@ void Recorder::add(const Key& key, const void* attrs, const Scalar* params) {
 }
 
 void Recorder::put_off(const OpCall& c, size_t attrs_bytes) {
-  add({&c.op, nullptr, nullptr, DType::f32, false, c.in, c.n_in, c.out, c.n_out, 0, attrs_bytes}, c.attrs, nullptr);
+  add({&c.op, nullptr, nullptr, DType::f32, false, c.in, c.n_in, c.out, c.n_out, 0, attrs_bytes, c.attrs}, nullptr);
 }
 
 void Recorder::put_off(const detail::PointwiseCall& c) {
   if (c.out.numel() == 0) return;
   // A gradient kernel takes an integer or bool nowhere: parameters are those of the record.
-  add({&c.op.record, &c.op, &c.loops, c.compute, c.truth, c.in, c.n_in, &c.out, 1, c.params ? c.op.params : 0, 0},
-      nullptr, c.params);
+  add({&c.op.record, &c.op, &c.loops, c.compute, c.truth, c.in, c.n_in, &c.out, 1, c.params ? c.op.params : 0, 0,
+       nullptr},
+      c.params);
 }
 
 void Recorder::settle(Storage* storage, bool keeps) {

@@ -124,9 +124,14 @@ class Recorder final : public detail::Deferral {
     int n_out;
     int params;
     size_t attrs_bytes;
+    const void* attrs;  ///< of a structured op
+
+    RowWise rows() const {
+      return info ? RowWise() : row_wise({*op, in, n_in, const_cast<Tensor*>(out), n_out, attrs});
+    }
   };
 
-  void add(const Key& key, const void* attrs, const Scalar* params);
+  void add(const Key& key, const Scalar* params);
   bool matches(const Step& s, const Key& key);
   bool is_number(const Key& key, const Tensor& t) const;
   Step describe(const Key& key);
