@@ -24,6 +24,22 @@ int64_t numel_of_call(const Step& s, size_t i, bool output) {
   return o.in_memory() && ((output ? s.rows.out : s.rows.in) >> i & 1) ? o.numel : 0;
 }
 
+bool always() {
+  const char* text = std::getenv("WEFT_FUSE_ROWS");
+  return text && std::string_view(text) == "always";
+}
+
+// Whether a group of rows around the structured step may pay: in a group memory is not used twice, which costs the
+// others.
+bool promising(const Step& s) {
+  if (s.rows.rows < 2) return false;
+  if (always()) return true;
+  int64_t largest = 0;
+  for (const std::vector<Operand>* list : {&s.in, &s.out})
+    for (const Operand& o : *list) largest = std::max(largest, bytes_of(o.numel, o.dtype));
+  return !s.rows.slow && cpu::rows_leave_caches(static_cast<size_t>(4 * largest));
+}
+
 }  // namespace
 
 int64_t numel_by_rows(const Operand& o, const Operand& out, int64_t rows) {
@@ -85,7 +101,7 @@ bool RowGrouper::joins(const Step& s) const {
   if (!can_ || steps_ >= kMostSteps) return false;
   int64_t rows = rows_;
   if (!s.pointwise()) {
-    if (s.rows.rows < 2 || (rows_ && rows_ != s.rows.rows)) return false;
+    if (!promising(s) || (rows_ && rows_ != s.rows.rows)) return false;
     rows = s.rows.rows;
     if (!rows_ && numel_ % rows != 0) return false;
   } else if (!rows_ || !fusable(s) || !s.out[0].contiguous || s.out[0].numel % rows_ != 0) {
@@ -102,7 +118,7 @@ bool RowGrouper::joins(const Step& s) const {
 }
 
 void RowGrouper::add(const Step& s) {
-  if (steps_ == 0) can_ = s.pointwise() ? fusable(s) && s.out[0].contiguous && s.out[0].numel > 0 : s.rows.rows > 1;
+  if (steps_ == 0) can_ = s.pointwise() ? fusable(s) && s.out[0].contiguous && s.out[0].numel > 0 : promising(s);
   ++steps_;
   if (!can_) return;
   if (!s.pointwise())
@@ -193,7 +209,7 @@ void lay_out_rows(const Graph& g, const std::vector<int>& steps, const std::vect
 // Measured (32 MiB cache, two cores): what stays in caches anyway gains nothing, nor do softmax and its kin, which
 // compute for longer than memory takes to bring their rows. A sum of products of larger tensors takes 0.55 of its time.
 bool rows_pay(const Graph& g, const std::vector<int>& steps, const std::vector<int>& last_use, int end) {
-  if (const char* always = std::getenv("WEFT_FUSE_ROWS"); always && std::string_view(always) == "always") return true;
+  if (always()) return true;
   struct Touched {
     int64_t bytes = 0;
     bool made = false, by_call = false;  // written before it is read; a structured op touches it
@@ -201,7 +217,6 @@ bool rows_pay(const Graph& g, const std::vector<int>& steps, const std::vector<i
   std::map<int, Touched> touched;
   for (int k : steps) {
     const Step& s = g.steps[static_cast<size_t>(k)];
-    if (s.rows.slow) return false;
     for (const std::vector<Operand>* list : {&s.in, &s.out})
       for (const Operand& o : *list) {
         if (!o.in_memory()) continue;
