@@ -1,9 +1,11 @@
 // How a recorder runs what it put off: fused groups as one pass, everything else by the op's own kernel.
 #include <algorithm>
+#include <optional>
 
 #include "compile/execute.h"
 #include "compile/recorder.h"
 #include "compile/report.h"
+#include "core/allocator.h"
 #include "core/profile.h"
 
 namespace weft::graph {
@@ -21,6 +23,21 @@ bool may_overlap(const Slots& slots) {
   }
   return false;
 }
+
+class Block {
+ public:
+  explicit Block(size_t bytes) : at_(static_cast<char*>(detail::cpu_allocate(bytes))), bytes_(bytes) {}
+  Block(Block&& o) noexcept : at_(std::exchange(o.at_, nullptr)), bytes_(o.bytes_) {}
+  Block& operator=(Block&&) = delete;
+  ~Block() {
+    if (at_) detail::cpu_free(at_, bytes_);
+  }
+  char* at() const { return at_; }
+
+ private:
+  char* at_;
+  size_t bytes_;
+};
 
 }  // namespace
 
@@ -101,8 +118,7 @@ void Recorder::run_group(const Graph& g, const Plan& plan, const Plan::Run& run)
   cpu::run_fused(out.sizes, out.strides, steps, places, run.tiles);
 }
 
-void Recorder::execute(const Graph& g, const Plan& plan) {
-  const Running running;
+void Recorder::bind_storages() {
   if (storages_size_ < slots_.size()) {
     storages_size_ = 2 * slots_.size();
     storages_ = std::make_unique<Storage[]>(storages_size_);
@@ -116,12 +132,43 @@ void Recorder::execute(const Graph& g, const Plan& plan) {
     storages_[b].bytes = slots_[b].bytes;
     storages_[b].device = slots_[b].device;
   }
-  const auto step = [&](int k) { run_step(g.steps[static_cast<size_t>(k)], static_cast<size_t>(k), storages_.get()); };
-  if (may_overlap(slots_)) {
-    for (int k = 0; k < static_cast<int>(g.steps.size()); ++k) step(k);
-    return;
+}
+
+void Recorder::execute_in_order(const std::vector<Step>& steps) {
+  const Running running;
+  std::vector<Block> blocks;  // everything lies in memory of its own
+  for (Slot& s : slots_) {
+    if (!s.lazy) continue;
+    s.data = blocks.emplace_back(std::max(s.bytes, size_t{1})).at();
   }
-  for (const Plan::Run& run : plan.runs) {
+  bind_storages();
+  for (size_t k = 0; k < steps.size(); ++k) run_step(steps[k], k, storages_.get());
+}
+
+void Recorder::execute(const Graph& g, const Plan& plan) {
+  if (may_overlap(slots_)) return execute_in_order(g.steps);
+  const Running running;
+  std::optional<Block> block;
+  char* scratch = nullptr;
+  for (size_t b = 0; b < slots_.size(); ++b) {
+    Slot& s = slots_[b];
+    if (!s.lazy) continue;
+    if (!block && plan.scratch_bytes) {
+      // Earlier calls kept as many blocks for what now shares these: both would be in memory.
+      if (first_lazy_) detail::cpu_trim(plan.scratch_bytes);
+      first_lazy_ = false;
+      scratch = block.emplace(plan.scratch_bytes).at();
+    }
+    s.data = plan.scratch[b] < 0 ? nullptr : scratch + plan.scratch[b];
+  }
+  bind_storages();
+  auto move = plan.moves.begin();
+  for (int r = 0; r < static_cast<int>(plan.runs.size()); ++r) {
+    const Plan::Run& run = plan.runs[static_cast<size_t>(r)];
+    for (; move != plan.moves.end() && move->run <= r; ++move) {
+      const auto b = static_cast<size_t>(move->buffer);
+      if (slots_[b].lazy) storages_[b].data = slots_[b].data = scratch + move->scratch;
+    }
     std::string name;
     if (detail::profiling()) [[unlikely]]
       name = (run.fused ? "fused " : "run ") + g.steps[static_cast<size_t>(run.first)].name();
@@ -131,7 +178,7 @@ void Recorder::execute(const Graph& g, const Plan& plan) {
     if (run.fused)
       run_group(g, plan, run);
     else
-      step(run.first);
+      run_step(g.steps[static_cast<size_t>(run.first)], static_cast<size_t>(run.first), storages_.get());
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "compile/layout.h"
+
 namespace weft::graph {
 namespace {
 
@@ -89,6 +91,8 @@ class Planner {
       if (!add_rows(first, end)) add_apart(first, end);
       first = end;
     }
+    if (numerics_ == Numerics::match) recompute(g, *plan_);
+    lay_out(g, *plan_);
   }
   std::shared_ptr<const Plan> take() { return plan_; }
 

@@ -38,6 +38,7 @@ struct Plan {
   struct Run {
     int first = 0, count = 1;  ///< steps
     bool fused = false;        ///< `count` may be 1: what else was there is dead
+    bool again = false;        ///< a step that has run before (recompute())
     int steps_at = 0, steps = 0, places_at = 0, places = 0, tiles = 0;  ///< in the lists below
     int rows = -1;                                                      ///< in row_groups: runs by rows
   };
@@ -56,7 +57,18 @@ struct Plan {
   std::vector<Source> sources;  ///< of places
   std::vector<cpu::RowGroup> row_groups;
   std::vector<char> alive;  ///< by buffer: somebody holds it when the plan runs
+  // Memory of what nobody holds when the plan runs, those that never live at once in the same place.
+  std::vector<ptrdiff_t> scratch;  ///< by buffer: offset in a block of scratch_bytes; -1: not there
+  /// Before `run` begins, `buffer` gets another place.
+  struct Move {
+    int run, buffer;
+    ptrdiff_t scratch;
+  };
+  std::vector<Move> moves;  ///< by run
+  size_t scratch_bytes = 0;
+  size_t unplanned_bytes = 0;  ///< the same one by one, each result from its op to its last use
   size_t kernels = 0, fused_ops = 0, dead_ops = 0;
+  size_t again = 0;                          ///< runs that only save memory
   size_t bytes_before = 0, bytes_after = 0;  ///< read and written by kernels that can fuse: one by one, and as planned
 };
 

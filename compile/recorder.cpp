@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "compile/execute.h"
 #include "compile/report.h"
 #include "core/allocator.h"
 #include "core/error.h"
@@ -12,6 +13,9 @@
 
 namespace weft::graph {
 namespace {
+
+// What became of a large block (Entry::passing).
+constexpr char kKept = 0, kPassed = 1, kSeen = 2;
 
 constexpr size_t kReuse = 16384;      // bytes; smaller blocks are not worth keeping apart
 constexpr size_t kMostSteps = 20000;  // of a stretch: bounds what waits
@@ -23,8 +27,13 @@ bool same_view(const Operand& o, const TensorImpl* t) {
 std::string tensor_text(const Operand& o) { return detail::format("{}{} strides {}", {o.dtype, o.sizes, o.strides}); }
 
 // Whether kernels of a plan save more than `steps` comparisons cost. Measured: 70 ns a step; a byte that no longer
-// moves between the first cache and the next.
+// moves between the first cache and the next. Or whether they need clearly less memory.
 bool pays(const Plan& p, size_t steps) {
+  constexpr size_t kLeastMemory = size_t{1} << 20;
+  constexpr double kLess = 0.95;
+  if (p.unplanned_bytes >= kLeastMemory &&
+      static_cast<double>(p.scratch_bytes) <= kLess * static_cast<double>(p.unplanned_bytes))
+    return true;
   constexpr double kStep = 70, kByte = 0.02;  // ns
   return static_cast<double>(p.bytes_before - p.bytes_after) * kByte > kStep * static_cast<double>(steps);
 }
@@ -72,7 +81,7 @@ int Recorder::slot_of(Storage* s) {
   if (k.slot < 0) {
     k.slot = static_cast<int>(slots_.size());
     if (!k.born) s->retain();
-    slots_.push_back({static_cast<char*>(s->data), s->bytes, k.born ? nullptr : s, s->device, s->owned});
+    slots_.push_back({static_cast<char*>(s->data), s->bytes, k.born ? nullptr : s, s->device, s->owned, k.lazy != 0});
   }
   return k.slot;
 }
@@ -174,6 +183,38 @@ void Recorder::new_group() {
   freed_.clear();
 }
 
+// No kernel waits that needs memory of dropped tensors.
+void Recorder::give_back() noexcept {
+  new_group();
+  for (const auto& [block, bytes] : free_) detail::cpu_free(block, bytes);
+  free_.clear();
+}
+
+void Recorder::finish_graph(Graph& g) const {
+  for (const Slot& s : slots_) g.buffers.push_back({s.bytes, s.held == nullptr});
+  g.number();
+  g.verify();
+}
+
+// By buffer: whether somebody holds it. What is held has memory from now on.
+std::vector<char> Recorder::alive_now(const Graph& g) {
+  known_.for_each([&](Known& k) { need_memory(k); });
+  std::vector<char> alive(g.buffers.size(), 0);
+  for (size_t b = 0; b < alive.size() && b < slots_.size(); ++b) alive[b] = slots_[b].held || slots_[b].alive;
+  return alive;
+}
+
+void Recorder::stop_waiting() {
+  if (at_) {
+    Graph waiting = graph_;
+    finish_graph(waiting);
+    execute(waiting, *make_plan(waiting, alive_now(waiting), cache_.options.numerics));
+  }
+  give_back();
+  known_.for_each([](Known& k) { k.reused = false; });
+  recording_ = true;
+}
+
 void Recorder::add(const Key& key, const Scalar* params) {
   if (at_ == 0) {
     std::lock_guard lock(cache_.mutex);
@@ -184,6 +225,7 @@ void Recorder::add(const Key& key, const Scalar* params) {
     if (!(entry_ = find_alike({}, &now))) note(stretch_ ? "after a break" : "first call");
   }
   if (entry_ && (at_ >= entry_->graph.steps.size() || !matches(entry_->graph.steps[at_], key))) diverge(key);
+  if (!entry_ && !recording_) stop_waiting();
   int group;
   if (entry_) {
     group = entry_->graph.steps[at_].group;
@@ -213,7 +255,10 @@ void Recorder::add(const Key& key, const Scalar* params) {
       std::memcpy(&data_[start + own + static_cast<size_t>(i) * kNumber], key.in[i].impl()->data,
                   itemsize(key.in[i].dtype()));
   ++at_;
+}
 
+// After a step has run or waits.
+void Recorder::look_back(const Key& key) {
   if (at_ >= kMostSteps) return cut("so many ops wait");
   bool seen = false;
   for (const Storage* s : exposed_) {
@@ -224,20 +269,36 @@ void Recorder::add(const Key& key, const Scalar* params) {
 }
 
 void Recorder::put_off(const OpCall& c, size_t attrs_bytes) {
-  add({&c.op, nullptr, nullptr, DType::f32, false, c.in, c.n_in, c.out, c.n_out, 0, attrs_bytes, c.attrs}, nullptr);
+  const Key key{&c.op, nullptr, nullptr, DType::f32, false, c.in, c.n_in, c.out, c.n_out, 0, attrs_bytes, c.attrs};
+  add(key, nullptr);
+  if (recording_) {
+    const Running running;
+    c.op.cpu(c);
+  }
+  look_back(key);
 }
 
 void Recorder::put_off(const detail::PointwiseCall& c) {
   if (c.out.numel() == 0) return;
   // A gradient kernel takes an integer or bool nowhere: parameters are those of the record.
-  add({&c.op.record, &c.op, &c.loops, c.compute, c.truth, c.in, c.n_in, &c.out, 1, c.params ? c.op.params : 0, 0,
-       nullptr},
-      c.params);
+  const Key key{
+      &c.op.record, &c.op, &c.loops, c.compute, c.truth, c.in, c.n_in, &c.out, 1, c.params ? c.op.params : 0, 0,
+      nullptr};
+  add(key, c.params);
+  if (recording_) {
+    const Running running;
+    cpu::run_pointwise(c.loops, c.compute, c.truth, c.out, c.in, c.n_in, c.params);
+  }
+  look_back(key);
 }
 
 void Recorder::settle(Storage* storage, bool keeps) {
   if (observed_) ++observed_->touched;
-  const Known* k = known_.find(storage);
+  Known* k = known_.find(storage);
+  if (k && k->birth >= 0) {
+    passing_[static_cast<size_t>(k->birth)] = kSeen;
+    need_memory(*k);
+  }
   bool waits = false;
   if (at_ > 0 && k) {
     const int slot = k->slot;
@@ -249,19 +310,49 @@ void Recorder::settle(Storage* storage, bool keeps) {
   cut(why ? why : "the host reads memory (item(), data_ptr(), printing)", why != nullptr);
 }
 
+void Recorder::need_memory(Known& k) {
+  if (!k.lazy) return;
+  detail::AddressArena::keep(k.lazy);
+  k.lazy = 0;
+  if (k.slot >= 0 && static_cast<size_t>(k.slot) < slots_.size()) slots_[static_cast<size_t>(k.slot)].lazy = false;
+}
+
+void* Recorder::allocate_lazily(size_t bytes, size_t birth) {
+  if (birth == 0) {
+    std::lock_guard lock(cache_.mutex);
+    if (stretch_ < cache_.expected.size()) expected_passing_ = cache_.expected[stretch_]->passing;
+  }
+  if (!expected_passing_ || birth >= expected_passing_->size() || (*expected_passing_)[birth] != kPassed || no_arena_)
+    return nullptr;
+  if (!arena_ && !(arena_ = detail::AddressArena::take())) {
+    no_arena_ = true;
+    return nullptr;
+  }
+  return arena_->allocate(bytes);
+}
+
 void* Recorder::allocate(size_t bytes) {
+  int birth = -1;
+  if (bytes >= detail::AddressArena::kLeast) {
+    birth = static_cast<int>(passing_.size());
+    passing_.push_back(kKept);
+    if (void* block = allocate_lazily(bytes, static_cast<size_t>(birth))) {
+      known_[block] = {.slot = -1, .birth = birth, .born = true, .reused = false, .lazy = bytes};
+      return block;
+    }
+  }
   if (bytes >= kReuse) {
     const size_t size = detail::cpu_block_size(bytes);
     for (size_t i = free_.size(); i-- > 0;) {
       if (free_[i].second != size) continue;
       void* block = free_[i].first;
-      known_[block] = {.slot = -1, .born = true, .reused = true};
+      known_[block] = {.slot = -1, .birth = birth, .born = true, .reused = true, .lazy = 0};
       free_.erase(free_.begin() + static_cast<ptrdiff_t>(i));
       return block;
     }
   }
   void* block = detail::cpu_allocate(bytes);
-  known_[block] = {.slot = -1, .born = true, .reused = false};
+  known_[block] = {.slot = -1, .birth = birth, .born = true, .reused = false, .lazy = 0};
   return block;
 }
 
@@ -272,7 +363,12 @@ void Recorder::release(void* block, size_t bytes) noexcept {
   const Known k = *known;
   known_.erase(block);
   if (k.slot >= 0) slots_[static_cast<size_t>(k.slot)].alive = false;
-  if (k.slot >= 0 || k.reused)
+  if (k.birth >= 0 && passing_[static_cast<size_t>(k.birth)] != kSeen) passing_[static_cast<size_t>(k.birth)] = kPassed;
+  if (k.lazy)
+    arena_->drop();
+  else if (recording_)
+    detail::cpu_free(block, bytes);
+  else if (k.slot >= 0 || k.reused)
     freed_.push_back({block, detail::cpu_block_size(bytes)});
   else
     detail::cpu_free(block, bytes);
@@ -295,17 +391,21 @@ void Recorder::reset() noexcept {
 
 // Ends a stretch: nothing waits any more. Memory that was kept for its kernels goes back.
 void Recorder::forget() noexcept {
-  new_group();
-  for (const auto& [block, bytes] : free_) detail::cpu_free(block, bytes);
-  free_.clear();
+  give_back();
   std::vector<Slot> slots;
   slots.swap(slots_);
   for (const Slot& s : slots)
     if (s.held) known_.erase(s.held);
-  known_.for_each([](Known& k) { k = {.slot = -1, .born = k.born, .reused = false}; });
+  known_.for_each([](Known& k) { k = {.slot = -1, .birth = -1, .born = k.born, .reused = false, .lazy = 0}; });
+  if (arena_) arena_->leave();
+  arena_ = nullptr;
+  expected_passing_ = nullptr;
+  passing_.clear();
+  no_arena_ = false;
   in_.clear();
   out_.clear();
   at_ = 0;
+  recording_ = false;
   group_ = -1;
   entry_ = nullptr;
   graph_ = {};
@@ -378,15 +478,12 @@ void Recorder::run(bool in_the_middle) {
       note(detail::format("ends after step {} of {}", {at_, entry_->graph.steps.size()}));
       begin_with(entry_->graph);
     }
-    for (const Slot& s : slots_) graph_.buffers.push_back({s.bytes, s.held == nullptr});
-    graph_.number();
-    graph_.verify();
+    finish_graph(graph_);
     made->graph = std::move(graph_);
     entry_ = made;
     if (debug_level() >= 2) debug(2, "graph:\n" + made->graph.str());
   }
-  std::vector<char> alive(entry_->graph.buffers.size(), 0);
-  for (size_t b = 0; b < alive.size() && b < slots_.size(); ++b) alive[b] = slots_[b].held || slots_[b].alive;
+  std::vector<char> alive = alive_now(entry_->graph);
 
   std::shared_ptr<const Plan> plan;
   {
@@ -400,6 +497,8 @@ void Recorder::run(bool in_the_middle) {
   {
     std::lock_guard lock(cache_.mutex);
     entry_->plan = plan;
+    if (!passing_.empty() && (!entry_->passing || *entry_->passing != passing_))
+      entry_->passing = std::make_shared<const std::vector<char>>(passing_);
     ++entry_->runs;
     ++(whole ? cache_.matched : cache_.recorded);
     cache_.broken += in_the_middle;
@@ -410,7 +509,7 @@ void Recorder::run(bool in_the_middle) {
   ++stretch_;
   if (observed_) tell(plan, !whole);
   useless_ &= whole && !in_the_middle && !pays(*plan, at_);
-  execute(entry_->graph, *plan);
+  if (!recording_) execute(entry_->graph, *plan);
 }
 
 }  // namespace weft::graph

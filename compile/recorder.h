@@ -8,6 +8,7 @@
 #include "compile/compile.h"
 #include "compile/plan.h"
 #include "compile/pointer_map.h"
+#include "core/address_arena.h"
 
 namespace weft::graph {
 
@@ -15,7 +16,9 @@ namespace weft::graph {
 struct Entry {
   Graph graph;
   std::shared_ptr<const Plan> plan;  ///< guarded by Cache::mutex
-  int64_t runs = 0;                  ///< guarded by Cache::mutex
+  /// Of the last call's large blocks, in the order of their birth: dropped before the kernels ran, unseen by the host.
+  std::shared_ptr<const std::vector<char>> passing;  ///< guarded by Cache::mutex
+  int64_t runs = 0;                                  ///< guarded by Cache::mutex
 };
 
 /// So many calls in a row that gained nothing by waiting: the next ones do not wait, but for one in kLookAgain.
@@ -104,13 +107,16 @@ class Recorder final : public detail::Deferral {
     Storage* held;  ///< an input, kept alive until it has been read; null: born in this call
     Device device;
     bool owned;
+    bool lazy = false;  ///< addresses of arena_: not memory yet
     bool alive = true;
     bool written = false;
   };
   struct Known {
     int slot = -1;
+    int birth = -1;  ///< of large blocks: how many were born in this stretch before
     bool born = false;
     bool reused = false;  ///< its memory was another buffer's, whose kernels have not run
+    size_t lazy = 0;      ///< bytes of arena_ that are addresses only; 0: it has memory
   };
   struct Key {
     const OpRecord* op;
@@ -132,6 +138,7 @@ class Recorder final : public detail::Deferral {
   };
 
   void add(const Key& key, const Scalar* params);
+  void look_back(const Key& key);
   bool matches(const Step& s, const Key& key);
   bool is_number(const Key& key, const Tensor& t) const;
   Step describe(const Key& key);
@@ -146,6 +153,16 @@ class Recorder final : public detail::Deferral {
   void tell(const std::shared_ptr<const Plan>& plan, bool recorded);
   void keep(const std::shared_ptr<Entry>& made);  // Cache::mutex held
   void execute(const Graph& g, const Plan& plan);
+  /// The steps so far, one by one.
+  void execute_in_order(const std::vector<Step>& steps);
+  /// A new recording begins here: what waits runs, and from now on nothing does.
+  void stop_waiting();
+  void bind_storages();
+  void finish_graph(Graph& g) const;
+  std::vector<char> alive_now(const Graph& g);
+  void* allocate_lazily(size_t bytes, size_t birth);
+  /// The tensor outlives the stretch, or the host wants its memory.
+  void need_memory(Known& k);
   void run_step(const Step& s, size_t at, Storage* storages);
   void run_group(const Graph& g, const Plan& plan, const Plan::Run& run);
   const char* number(const Step& s, size_t at, size_t input) const;
@@ -153,6 +170,7 @@ class Recorder final : public detail::Deferral {
   /// A recording whose first steps are those of this stretch, and then `now`; or which ends here (null).
   std::shared_ptr<Entry> find_alike(const std::vector<Step>& before, const Step* now);
   void new_group();
+  void give_back() noexcept;
   void forget() noexcept;
 
   Cache& cache_;
@@ -160,7 +178,8 @@ class Recorder final : public detail::Deferral {
   std::shared_ptr<Entry> entry_;  ///< matched so far; null: recording
   size_t at_ = 0;                 ///< steps of this stretch so far
   size_t stretch_ = 0;
-  bool useless_ = true;  ///< so far this call matched and gained nothing
+  bool recording_ = false;  ///< kernels of this stretch have run, and run at once
+  bool useless_ = true;     ///< so far this call matched and gained nothing
   int group_ = -1;
   Graph graph_;  ///< when recording
   Grouper grouper_;
@@ -171,7 +190,13 @@ class Recorder final : public detail::Deferral {
   std::vector<size_t> data_at_;                  ///< by step
   std::vector<std::pair<void*, size_t>> free_;   ///< memory that kernels to come may use, and block sizes
   std::vector<std::pair<void*, size_t>> freed_;  ///< the same from the next group on
-  std::unique_ptr<Storage[]> storages_;          ///< of slots, while they run
+  // What was dropped before its kernels ran lies in scratch memory of the plan. What will be can be known from the last
+  // call, and then gets addresses only; a wrong guess costs memory.
+  detail::AddressArena* arena_ = nullptr;
+  std::shared_ptr<const std::vector<char>> expected_passing_;
+  std::vector<char> passing_;
+  bool no_arena_ = false, first_lazy_ = true;
+  std::unique_ptr<Storage[]> storages_;  ///< of slots, while they run
   size_t storages_size_ = 0;
   std::vector<Tensor> in_, out_;  ///< of the step that runs
 };

@@ -11,8 +11,6 @@
 namespace weft::graph {
 namespace {
 
-constexpr size_t kAlignment = 64;
-
 bool same_scalar(const unsigned char* a, const unsigned char* b) {
   Scalar x, y;
   std::memcpy(&x, a, sizeof x);
@@ -30,35 +28,6 @@ bool same_numbers(const Step& s, const unsigned char* a, const unsigned char* b)
     if (s.in[i].buffer == Operand::kNumber && std::memcmp(a + number_at(s, i), b + number_at(s, i), kNumber) != 0)
       return false;
   return true;
-}
-
-// First and last run that finds a buffer in memory; {-1, -1}: none does.
-struct Lifetime {
-  int first = -1, last = -1;
-  void meet(int run) {
-    if (first < 0) first = run;
-    last = run;
-  }
-};
-
-std::vector<Lifetime> lifetimes(const Graph& g, const Plan& plan) {
-  std::vector<Lifetime> lives(g.buffers.size());
-  for (int r = 0; r < static_cast<int>(plan.runs.size()); ++r) {
-    const Plan::Run& run = plan.runs[static_cast<size_t>(r)];
-    const auto meet = [&](const Operand& o) {
-      if (o.in_memory()) lives[static_cast<size_t>(o.buffer)].meet(r);
-    };
-    if (!run.fused) {
-      const Step& s = g.steps[static_cast<size_t>(run.first)];
-      for (const Operand& o : s.in) meet(o);
-      for (const Operand& o : s.out) meet(o);
-      continue;
-    }
-    for (int p = run.places_at; p < run.places_at + run.places; ++p) {
-      if (plan.places[static_cast<size_t>(p)].in_memory()) meet(plan.sources[static_cast<size_t>(p)].in(g));
-    }
-  }
-  return lives;
 }
 
 }  // namespace
@@ -85,36 +54,11 @@ std::string Facts::difference(const Facts& now) const {
   return plan == now.plan || plan->alive == now.plan->alive ? "" : "other tensors outlive the call";
 }
 
-// Buffers that only live within the call lie in one block, those that never live at once in the same place.
 Replayable::Replayable(Facts f, std::vector<std::shared_ptr<const Captured>> held)
     : facts(std::move(f)), captured(std::move(held)) {
-  const Graph& g = facts.entry->graph;
-  scratch.assign(g.buffers.size(), -1);
-  result.assign(g.buffers.size(), 0);
+  result.assign(facts.entry->graph.buffers.size(), 0);
   for (const Facts::Result& r : facts.results)
     if (r.kind == Facts::Result::Kind::made) result[static_cast<size_t>(r.view.buffer)] = 1;
-  const std::vector<Lifetime> lives = lifetimes(g, *facts.plan);
-  std::vector<size_t> order;
-  for (size_t b = 0; b < g.buffers.size(); ++b)
-    if (facts.sources[b].kind == Facts::Source::Kind::born && !result[b] && lives[b].first >= 0) order.push_back(b);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return g.buffers[a].bytes > g.buffers[b].bytes; });
-  std::vector<size_t> placed;  // by offset
-  for (size_t b : order) {
-    const size_t bytes = std::max(g.buffers[b].bytes, size_t{1});
-    size_t at = 0;
-    for (size_t other : placed) {
-      const auto start = static_cast<size_t>(scratch[other]);
-      if (lives[other].last < lives[b].first || lives[b].last < lives[other].first) continue;
-      if (at + bytes <= start) break;
-      at = std::max(at, (start + g.buffers[other].bytes + kAlignment - 1) / kAlignment * kAlignment);
-    }
-    scratch[b] = static_cast<ptrdiff_t>(at);
-    scratch_bytes = std::max(scratch_bytes, at + bytes);
-    placed.insert(
-        std::upper_bound(placed.begin(), placed.end(), b, [&](size_t x, size_t y) { return scratch[x] < scratch[y]; }),
-        b);
-  }
 }
 
 Replayer::Replayer(std::shared_ptr<const Replayable> what) : what_(std::move(what)) {
@@ -246,7 +190,7 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
     ~Block() {
       if (at) detail::cpu_free(at, bytes);
     }
-  } block{nullptr, what_->scratch_bytes};
+  } block{nullptr, f.plan->scratch_bytes};
   if (block.bytes) block.at = detail::cpu_allocate(block.bytes);
   std::vector<Tensor> made;  // owners of the memory of results
   for (size_t b = 0; b < f.sources.size(); ++b) {
@@ -259,13 +203,17 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
       p->storage = s;
       p->offset = static_cast<int64_t>(b);
       made.push_back(Tensor::from_impl(p));
-    } else if (what_->scratch[b] >= 0) {
-      point(b, static_cast<char*>(block.at) + what_->scratch[b]);
+    } else if (f.plan->scratch[b] >= 0) {
+      point(b, static_cast<char*>(block.at) + f.plan->scratch[b]);
     }
   }
   {
     const Running running;
-    for (const Run& run : runs_) {
+    auto move = f.plan->moves.begin();
+    for (size_t r = 0; r < runs_.size(); ++r) {
+      const Run& run = runs_[r];
+      for (; move != f.plan->moves.end() && move->run <= static_cast<int>(r); ++move)
+        point(static_cast<size_t>(move->buffer), static_cast<char*>(block.at) + move->scratch);
       if (run.group >= 0) {
         const Group& group = groups_[static_cast<size_t>(run.group)];
         if (run.plan->rows >= 0) {

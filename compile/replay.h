@@ -54,9 +54,7 @@ struct Replayable {
   Replayable(Facts f, std::vector<std::shared_ptr<const Captured>> held);
   Facts facts;
   std::vector<std::shared_ptr<const Captured>> captured;  ///< of the facts
-  std::vector<ptrdiff_t> scratch;  ///< by buffer: offset in a block of scratch_bytes; -1: not there
-  size_t scratch_bytes = 0;
-  std::vector<char> result;  ///< by buffer: results lie in it
+  std::vector<char> result;                               ///< by buffer: results lie in it
 };
 
 /// One call at a time.

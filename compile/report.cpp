@@ -54,7 +54,7 @@ std::string plan_text(const Graph& g, const Plan& p) {
       for (int i = run.steps_at; i < run.steps_at + run.steps; ++i)
         text += " " + name(p.step_of[static_cast<size_t>(i)]);
     } else {
-      text += "  " + name(run.first);
+      text += (run.again ? "  again " : "  ") + name(run.first);
     }
     text += detail::format("  {}{}\n", {first.out.empty() ? Dims() : first.out[0].sizes,
                                         call_text(g.sites[static_cast<size_t>(run.first)])});
@@ -76,8 +76,10 @@ std::string report(Cache& c) {
     const Entry& e = *c.entries[i];
     const Plan& p = *e.plan;
     text += detail::format(
-        "recording {}: {} ops in {} kernels, run {} times; {} ops fused, {} not needed; pointwise bytes {} -> {}\n",
-        {i, e.graph.steps.size(), p.kernels, e.runs, p.fused_ops, p.dead_ops, p.bytes_before, p.bytes_after});
+        "recording {}: {} ops in {} kernels, run {} times; {} ops fused, {} not needed, {} run "
+        "twice to save memory; pointwise bytes {} -> {}; memory within the call {} -> {} bytes\n",
+        {i, e.graph.steps.size(), p.kernels, e.runs, p.fused_ops, p.dead_ops, p.again, p.bytes_before, p.bytes_after,
+         p.unplanned_bytes, p.scratch_bytes});
     text += plan_text(e.graph, p);
   }
   for (const std::string& r : c.matched_because) text += "no direct replay: " + r + "\n";

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/address_arena.h"
 #include "core/error.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -45,17 +46,25 @@ void count_in(size_t bytes) {
   counters.allocations.fetch_add(1, std::memory_order_relaxed);
 }
 
-// Four classes per power of two above kSmallLimit: at most 25% is wasted.
+// Four classes per power of two above kSmallLimit, of large blocks sixteen: at most 25% or 6% is wasted.
+constexpr int kFineTop = 24;  // of sizes above 16 MiB
+constexpr int kClasses = 16;  // of an index per power of two, most of them unused below
+int step_bits(int top) { return top < kFineTop ? 2 : 4; }
+
 size_t class_size(size_t bytes) {
   if (bytes <= kSmallLimit) return (bytes + kAlign - 1) & ~(kAlign - 1);
-  int top = 63 - std::countl_zero(bytes - 1);
-  size_t step = size_t{1} << (top - 2);
+  const int top = 63 - std::countl_zero(bytes - 1);
+  const size_t step = size_t{1} << (top - step_bits(top));
   return (bytes + step - 1) & ~(step - 1);
 }
 int class_index(size_t size) {
-  int top = 63 - std::countl_zero(size - 1);
-  size_t step = size_t{1} << (top - 2);
-  return top * 4 + static_cast<int>((size - 1 - (size_t{1} << top)) / step);
+  const int top = 63 - std::countl_zero(size - 1);
+  const size_t step = size_t{1} << (top - step_bits(top));
+  return top * kClasses + static_cast<int>((size - 1 - (size_t{1} << top)) / step);
+}
+size_t index_size(int index) {
+  const int top = index / kClasses;
+  return (size_t{1} << top) + (static_cast<size_t>(index % kClasses) + 1) * (size_t{1} << (top - step_bits(top)));
 }
 
 void* system_allocate(size_t size) {
@@ -67,7 +76,7 @@ void* system_allocate(size_t size) {
 
 struct LargeCache {
   std::mutex mutex;
-  std::vector<void*> free[64 * 4];
+  std::vector<void*> free[64 * kClasses];
   std::atomic<size_t> limit{default_limit()};
 
   static size_t default_limit() {
@@ -91,14 +100,16 @@ struct LargeCache {
     counters.cached.fetch_add(static_cast<int64_t>(size), std::memory_order_relaxed);
     return true;
   }
-  void clear() {
+  void trim(size_t bytes) {
     std::lock_guard lock(mutex);
-    for (int i = 0; i < 64 * 4; ++i) {
-      for (void* p : free[i]) std::free(p);
-      free[i].clear();
-    }
-    counters.cached.store(0, std::memory_order_relaxed);
+    for (int i = 64 * kClasses; i-- > 0;)
+      for (const size_t size = free[i].empty() ? 0 : index_size(i); !free[i].empty() && bytes > 0; free[i].pop_back()) {
+        std::free(free[i].back());
+        counters.cached.fetch_sub(static_cast<int64_t>(size), std::memory_order_relaxed);
+        bytes -= size < bytes ? size : bytes;
+      }
   }
+  void clear() { trim(SIZE_MAX); }
 };
 LargeCache& large_cache() {
   static LargeCache* cache = new LargeCache;  // never destroyed: tensors in static variables may die later
@@ -189,6 +200,7 @@ void* cpu_allocate(size_t bytes) {
 void cpu_free(void* p, size_t bytes) noexcept {
   size_t size = class_size(bytes == 0 ? 1 : bytes);
   if (size > kSmallLimit) counters.allocated.fetch_sub(static_cast<int64_t>(size), std::memory_order_relaxed);
+  if (size >= AddressArena::kLeast && AddressArena::give_back(p, size)) return;
   if (WEFT_NO_CACHE)
     std::free(p);
   else if (size <= kSmallLimit)
@@ -196,6 +208,10 @@ void cpu_free(void* p, size_t bytes) noexcept {
   else if (!large_cache().give(p, size))
     std::free(p);
 }
+
+void cpu_trim(size_t bytes) noexcept { large_cache().trim(bytes); }
+
+void AddressArena::keep(size_t bytes) noexcept { count_in(cpu_block_size(bytes)); }
 
 void* slab_allocate(size_t bytes) {
   size_t size = (bytes + kAlign - 1) & ~(kAlign - 1);

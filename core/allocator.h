@@ -26,6 +26,9 @@ void* cpu_allocate(size_t bytes);
 /// `bytes` as given to cpu_allocate.
 void cpu_free(void* p, size_t bytes) noexcept;
 
+/// Returns cached free blocks to the system, the largest first, until `bytes` have gone or none is left.
+void cpu_trim(size_t bytes) noexcept;
+
 /// What a request of `bytes` takes: blocks of one size stand in for each other.
 size_t cpu_block_size(size_t bytes);
 

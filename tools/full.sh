@@ -80,7 +80,7 @@ case $1 in
     other_build tsan "|bench|slice" -DWEFT_SANITIZE=thread
     ;;
   fuzz)
-    "$weft_root/tools/fuzz_readers" 5
+    "$weft_root/tools/fuzz_readers" 60
     ;;
   clang)
     command -v clang++ >/dev/null || skip "clang++ is not installed"

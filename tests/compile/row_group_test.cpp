@@ -135,6 +135,7 @@ TEST_CASE("groups of rows on one thread and on two, past the caches") {
   for (int threads : {1, 2}) {
     set_num_threads(threads);
     auto fast = compile(f);
+    fast(x, r);
     CHECK(same(slow, fast(x, r)));
     CHECK_THAT(fast.report(), Contains("rows at a time: add normalize_rows mul"));
   }

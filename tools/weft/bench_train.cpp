@@ -76,6 +76,9 @@ double forward_flops(models::Model& model, const json& w, const Tensor& x) {
   return flops;
 }
 
+// From this step on memory is that of a steady one: a compiled function's plans are made.
+constexpr int kSettled = 4;
+
 // What the step would take if nothing but its matrix products (at the FMA peak) and its parameter traffic (at the copy
 // bandwidth of memory) cost time.
 double floor_ms(double flops, double bytes, bool bf16, Device device) {
@@ -141,6 +144,7 @@ int run_train(const TrainOptions& o) {
   const double first = ms_since(t) * 1e-3;
   std::vector<double> times;
   for (int i = 1; i < o.steps; ++i) {
+    if (i == kSettled) reset_peak_memory_stats();
     t = Clock::now();
     loss = step();
     tools::finish(device);
@@ -152,6 +156,7 @@ int run_train(const TrainOptions& o) {
   const double median =
       times.size() % 2 ? times[times.size() / 2] : (times[times.size() / 2 - 1] + times[times.size() / 2]) / 2;
   const double peak = tools::peak_mb(device);
+  const double steady_mb = std::round(static_cast<double>(memory_stats().peak_allocated) / (1 << 20) * 10) / 10;
 
   double param_bytes = 0;
   for (const Tensor& p : model->parameters()) param_bytes += static_cast<double>(p.nbytes());
@@ -172,6 +177,7 @@ int run_train(const TrainOptions& o) {
             {"step_ms", rounded(median)},
             {"min_ms", rounded(times.front())},
             {"first_step_s", std::round(first * 1e5) / 1e5},
+            {"steady_mb", steady_mb},
             {"steady_s", nullptr},
             {"peak_mb", static_cast<int64_t>(std::round(peak))},
             {"floor_ms", rounded(floor)},
