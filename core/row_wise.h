@@ -9,7 +9,7 @@ struct RowWise {
   int64_t rows = 0;   ///< 0: not by rows
   unsigned in = 0;    ///< bit i: input i is `rows` rows side by side; other inputs belong to all rows
   unsigned out = 0;   ///< the same of outputs: all that are defined
-  bool slow = false;  ///< computes longer than memory takes to bring the next rows: gains nothing by finding them near
+  bool slow = false;  ///< computes longer than memory takes to bring the next rows: gains less by finding them near
   friend bool operator==(const RowWise&, const RowWise&) = default;
 };
 
