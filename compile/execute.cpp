@@ -93,19 +93,26 @@ void Recorder::run_group(const Graph& g, const Plan& plan, const Plan::Run& run)
   std::vector<cpu::FusedPlace> places(plan.places.begin() + run.places_at,
                                       plan.places.begin() + run.places_at + run.places);
   for (size_t i = 0; i < places.size(); ++i) {
-    if (places[i].kind == cpu::FusedPlace::Kind::tile) continue;
+    if (!places[i].in_memory()) continue;
     const Plan::Source& from = plan.sources[static_cast<size_t>(run.places_at) + i];
-    const Step& s = g.steps[static_cast<size_t>(from.step)];
-    const Operand& o = from.input < 0 ? s.out[0] : s.in[static_cast<size_t>(from.input)];
+    const Operand& o = from.in(g);
     places[i].data =
         o.in_memory() ? slots_[static_cast<size_t>(o.buffer)].data + o.offset * static_cast<int64_t>(itemsize(o.dtype))
-                      : const_cast<char*>(number(s, static_cast<size_t>(from.step), static_cast<size_t>(from.input)));
+                      : const_cast<char*>(number(g.steps[static_cast<size_t>(from.step)],
+                                                 static_cast<size_t>(from.step), static_cast<size_t>(from.input)));
   }
   std::vector<cpu::FusedStep> steps(plan.fused_steps.begin() + run.steps_at,
                                     plan.fused_steps.begin() + run.steps_at + run.steps);
   for (size_t i = 0; i < steps.size(); ++i) {
     const size_t at = static_cast<size_t>(plan.step_of[static_cast<size_t>(run.steps_at) + i]);
     steps[i].params = params(g.steps[at], at);
+  }
+  if (run.rows >= 0) {
+    const cpu::RowGroup& group = plan.row_groups[static_cast<size_t>(run.rows)];
+    std::vector<const void*> attrs;
+    for (const cpu::RowCall& c : group.calls) attrs.push_back(&data_[data_at_[static_cast<size_t>(c.step)]]);
+    cpu::run_rows(group, steps, places, attrs);
+    return;
   }
   const Operand& out = g.steps[static_cast<size_t>(run.first)].out[0];
   cpu::run_fused(out.sizes, out.strides, steps, places, run.tiles);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace weft::graph {
@@ -38,7 +40,7 @@ std::string Step::name() const {
 
 bool Step::same(const Step& o) const {
   return op == o.op && loops == o.loops && compute == o.compute && truth == o.truth && params == o.params &&
-         attrs_bytes == o.attrs_bytes && same_operands(in, o.in) && same_operands(out, o.out);
+         attrs_bytes == o.attrs_bytes && rows == o.rows && same_operands(in, o.in) && same_operands(out, o.out);
 }
 
 void Graph::add(Step s, const CallSite& site) {
@@ -51,7 +53,8 @@ void Graph::add(Step s, const CallSite& site) {
                       .n_out = static_cast<int>(s.out.size()),
                       .group = s.group,
                       .compute = s.compute,
-                      .truth = s.truth});
+                      .truth = s.truth,
+                      .by_rows = s.rows.rows != 0});
   const auto operand = [&](const Operand& o) {
     words.push_back(Pattern::head(o.buffer, o.dtype, o.sizes.size()));
     if (!o.in_memory()) return;
@@ -145,6 +148,10 @@ std::string Graph::dot() const {
       if (group >= 0) text += "  }\n";
       group = s.group;
       text += fmt::format("  subgraph cluster_{} {{\n", group);
+      const bool by_rows = std::any_of(steps.begin() + static_cast<ptrdiff_t>(k), steps.end(), [&](const Step& o) {
+        return o.group == group && o.rows.rows > 0 && k + 1 < steps.size() && steps[k + 1].group == group;
+      });
+      if (by_rows) text += "    label=\"by rows\";\n";
     }
     text += fmt::format("    s{} [label=\"{}\\n{}\"];\n", k, s.name(), s.out.empty() ? "" : shape(s.out[0]));
     for (const Operand& o : s.out)

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/deferral.h"
+#include "core/row_wise.h"
 
 // What a compiled function records: the kernels that ran, in order. Memory is named by buffers (one per storage), and
 // what a buffer holds between two writes is a value: each value is written once, so the list is flat SSA. Views are
@@ -40,7 +41,8 @@ struct Step {
   std::vector<Operand> in, out;
   int params = 0;          ///< numbers of a pointwise op
   size_t attrs_bytes = 0;  ///< of a structured op
-  int group = 0;           ///< pointwise steps of one group run as one kernel
+  RowWise rows;            ///< of a structured op
+  int group = 0;           ///< steps of one group may run as one kernel
 
   bool pointwise() const { return info != nullptr; }
   DType computed() const { return loops->writes_bool ? DType::bool_ : compute; }
@@ -62,7 +64,7 @@ struct Pattern {
   size_t words;  ///< of the operands in Graph::words: head(), then of what lies in memory offset, sizes, strides
   int params, n_in, n_out, group;
   DType compute;
-  bool truth;
+  bool truth, by_rows;
 
   static uint64_t head(int buffer, DType dtype, int dims) {
     return static_cast<uint32_t>(buffer) | static_cast<uint64_t>(dtype) << 32 | static_cast<uint64_t>(dims) << 40;

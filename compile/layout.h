@@ -27,12 +27,8 @@ void touched(const Graph& g, const Plan& plan, const Plan::Run& run, F f) {
     for (const Operand& o : s.out) meet(o);
     return;
   }
-  for (int p = run.places_at; p < run.places_at + run.places; ++p) {
-    if (plan.places[static_cast<size_t>(p)].kind == cpu::FusedPlace::Kind::tile) continue;
-    const Plan::Source& from = plan.sources[static_cast<size_t>(p)];
-    const Step& s = g.steps[static_cast<size_t>(from.step)];
-    meet(from.input < 0 ? s.out[0] : s.in[static_cast<size_t>(from.input)]);
-  }
+  for (int p = run.places_at; p < run.places_at + run.places; ++p)
+    if (plan.places[static_cast<size_t>(p)].in_memory()) meet(plan.sources[static_cast<size_t>(p)].in(g));
 }
 
 /// Adds runs that compute results of pointwise steps again, just before their next use, where the memory that they

@@ -17,7 +17,6 @@ int64_t numel(const Operand& o) {
 }
 size_t bytes(const Operand& o) { return static_cast<size_t>(numel(o)) * itemsize(o.dtype); }
 
-bool linear(const Operand& o, const Operand& out) { return o.sizes == out.sizes && o.strides == out.strides; }
 bool single(const Operand& o) { return o.buffer == Operand::kNumber || numel(o) == 1; }
 
 // Read in place or gathered along rows; operands that run across the rows go through the blocks of run_pointwise.
@@ -25,6 +24,8 @@ bool readable(const Operand& o, const Operand& out) {
   if (single(o) || linear(o, out)) return true;
   return !o.sizes.empty() && (o.sizes.back() == 1 || o.strides.back() <= 1) && is_contiguous(out.sizes, out.strides);
 }
+
+}  // namespace
 
 bool fusable(const Step& s) {
   if (!s.pointwise()) return false;
@@ -37,9 +38,8 @@ bool fusable(const Step& s) {
   return true;
 }
 
-}  // namespace
-
 void Grouper::clear() {
+  rows_.clear();
   touched_.clear();
   written_.clear();
   open_ = false;
@@ -60,10 +60,11 @@ bool Grouper::fits(const Step& s) const {
 
 bool Grouper::join(const Step& s) {
   const bool can = fusable(s);
-  const bool joins = open_ && can && fits(s);
+  const bool joins = (by_rows_ && rows_.joins(s)) || (open_ && can && !rows_.structured() && fits(s));
   if (!joins) clear();
+  if (by_rows_) rows_.add(s);
   open_ = can;
-  if (!can) return false;
+  if (!can) return joins;
   if (!joins) {
     sizes_ = s.out[0].sizes;
     strides_ = s.out[0].strides;
@@ -87,7 +88,7 @@ class Planner {
     for (int first = 0; first < static_cast<int>(g_.steps.size());) {
       int end = first + 1;
       while (end < static_cast<int>(g_.steps.size()) && step(end).group == step(first).group) ++end;
-      add(first, end);
+      if (!add_rows(first, end)) add_apart(first, end);
       first = end;
     }
     if (numerics_ == Numerics::match) recompute(g, *plan_);
@@ -120,6 +121,101 @@ class Planner {
       if (!s.pointwise())
         for (const Operand& o : s.out) use(o);
     }
+  }
+
+  // A group whose structured ops run by themselves.
+  void add_apart(int first, int end) {
+    Grouper grouper(false);
+    for (int k = first; k < end;) {
+      grouper.clear();
+      grouper.join(step(k));
+      int last = k + 1;
+      while (last < end && grouper.join(step(last))) ++last;
+      add(k, last);
+      k = last;
+    }
+  }
+
+  // Whether the step cannot go tile by tile with the steps `part` of its group of rows.
+  bool apart(const std::vector<int>& part, const Step& s) const {
+    if (step(part[0]).out[0].sizes != s.out[0].sizes) return true;
+    const auto elsewhere = [](const Operand& a, const Operand& b) { return a.buffer == b.buffer && !a.same_place(b); };
+    for (int k : part) {
+      for (const Operand& o : step(k).in)
+        if (elsewhere(o, s.out[0])) return true;
+      for (const Operand& o : s.in)
+        if (elsewhere(o, step(k).out[0])) return true;
+      if (elsewhere(step(k).out[0], s.out[0])) return true;
+    }
+    return false;
+  }
+
+  // Runs the group by rows if it has a structured op and gains by it.
+  bool add_rows(int first, int end) {
+    std::vector<int> live;
+    int64_t rows = 0;
+    for (int k = first; k < end; ++k) {
+      if (dead_[static_cast<size_t>(k)]) continue;
+      live.push_back(k);
+      if (!step(k).pointwise()) rows = step(k).rows.rows;
+    }
+    if (live.size() < 2 || rows == 0 || !rows_pay(g_, live, last_use_, end)) return false;
+    ++plan_->kernels;
+    const size_t after = plan_->bytes_after, places_at = plan_->places.size();
+    Plan::Run run{.first = live[0], .count = static_cast<int>(live.size()), .fused = true};
+    run.steps_at = static_cast<int>(plan_->fused_steps.size());
+    run.places_at = static_cast<int>(places_at);
+    cpu::RowGroup group;
+    group.rows = rows;
+    for (size_t i = 0; i < live.size();) {
+      const Step& s = step(live[i]);
+      for (const Operand& o : s.in) plan_->bytes_before += o.in_memory() ? bytes(o) : 0;
+      for (const Operand& o : s.out) plan_->bytes_before += o.in_memory() ? bytes(o) : 0;
+      std::vector<int> part{live[i++]};
+      if (!s.pointwise()) {
+        ++plan_->fused_ops;
+        group.parts.push_back(call_part(part[0], places_at, group));
+        continue;
+      }
+      while (i < live.size() && step(live[i]).pointwise() && !apart(part, step(live[i]))) part.push_back(live[i++]);
+      Plan::Run tiles{.first = part[0], .count = static_cast<int>(part.size())};
+      fuse(tiles, part, part.back() + 1);
+      group.parts.push_back({.steps_at = tiles.steps_at - run.steps_at,
+                             .steps = tiles.steps,
+                             .places_at = tiles.places_at - run.places_at,
+                             .places = tiles.places,
+                             .tiles = tiles.tiles,
+                             .sizes = s.out[0].sizes,
+                             .made = {}});
+    }
+    run.steps = static_cast<int>(plan_->fused_steps.size()) - run.steps_at;
+    run.places = static_cast<int>(plan_->places.size()) - run.places_at;
+    run.rows = static_cast<int>(plan_->row_groups.size());
+    lay_out_rows(g_, live, last_use_, end, *plan_, places_at, group);
+    plan_->bytes_after = after + group.bytes;
+    plan_->row_groups.push_back(std::move(group));
+    plan_->runs.push_back(run);
+    return true;
+  }
+
+  cpu::RowPart call_part(int k, size_t places_at, cpu::RowGroup& group) {
+    const Step& s = step(k);
+    cpu::RowCall call{.op = s.op, .in = {}, .out = {}, .attrs_bytes = s.attrs_bytes, .step = k};
+    cpu::RowPart part{.call = static_cast<int>(group.calls.size()),
+                      .places_at = static_cast<int>(plan_->places.size() - places_at),
+                      .sizes = {},
+                      .made = {}};
+    const auto place = [&](const Operand& o, int input) {
+      if (!o.in_memory()) return -1;
+      plan_->places.push_back({.dtype = o.dtype, .sizes = o.sizes, .strides = o.strides});
+      plan_->sources.push_back({k, input});
+      ++part.places;
+      return static_cast<int>(plan_->places.size() - places_at) - 1;
+    };
+    for (size_t i = 0; i < s.in.size(); ++i) call.in.push_back(place(s.in[i], static_cast<int>(i)));
+    for (size_t i = 0; i < s.out.size(); ++i) call.out.push_back(place(s.out[i], -1 - static_cast<int>(i)));
+    group.calls.push_back(std::move(call));
+    return part;
   }
 
   void add(int first, int end) {
@@ -209,9 +305,7 @@ class Planner {
 
   // The place already known for this buffer is the one `o` means.
   bool same_place(const Plan::Run& run, int place, const Operand& o) const {
-    const Plan::Source& from = plan_->sources[static_cast<size_t>(run.places_at + place)];
-    const Step& s = step(from.step);
-    return (from.input < 0 ? s.out[0] : s.in[static_cast<size_t>(from.input)]).same_place(o);
+    return plan_->sources[static_cast<size_t>(run.places_at + place)].in(g_).same_place(o);
   }
 
   int new_place(const Plan::Run& run, int k, int input, const Operand& o, const Operand& out) {

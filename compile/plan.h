@@ -5,22 +5,28 @@
 
 #include "compile/compile.h"
 #include "compile/ir.h"
+#include "compile/row_group.h"
 #include "core/fused.h"
+#include "core/fused_rows.h"
 
 // From a recording to kernels. Steps of one group are neighbours that may go tile by tile together: pointwise, results
 // of one shape and dense layout, and whatever one of them writes the others touch at the same place only. Structured
-// ops run by their own kernels, in the order of the program.
+// ops that work row by row form groups with pointwise steps over the same rows (row_group.h); all others run by their
+// own kernels, in the order of the program.
 namespace weft::graph {
 
 /// Decides, step by step, which steps share a group.
 class Grouper {
  public:
+  explicit Grouper(bool by_rows = true) : by_rows_(by_rows) {}
   void clear();
   /// Whether `s` goes with the steps since the last one that did not; in any case it is the latest now.
   bool join(const Step& s);
 
  private:
   bool fits(const Step& s) const;
+  const bool by_rows_;
+  RowGrouper rows_;
   std::vector<Operand> touched_, written_;
   Dims sizes_, strides_;
   bool open_ = false;  ///< the latest step can have company
@@ -34,17 +40,23 @@ struct Plan {
     bool fused = false;        ///< `count` may be 1: what else was there is dead
     bool again = false;        ///< a step that has run before (recompute())
     int steps_at = 0, steps = 0, places_at = 0, places = 0, tiles = 0;  ///< in the lists below
+    int rows = -1;                                                      ///< in row_groups: runs by rows
   };
   /// A place of a fused group, whose address comes with each call.
   struct Source {
-    int step = -1, input = -1;  ///< input -1: the step's output
+    int step = -1, input = -1;  ///< -1 - k: output k of the step
+    const Operand& in(const Graph& g) const {
+      const Step& s = g.steps[static_cast<size_t>(step)];
+      return input < 0 ? s.out[static_cast<size_t>(-1 - input)] : s.in[static_cast<size_t>(input)];
+    }
   };
   std::vector<Run> runs;
   std::vector<cpu::FusedStep> fused_steps;
   std::vector<int> step_of;  ///< of fused_steps: index in the graph
   std::vector<cpu::FusedPlace> places;
   std::vector<Source> sources;  ///< of places
-  std::vector<char> alive;      ///< by buffer: somebody holds it when the plan runs
+  std::vector<cpu::RowGroup> row_groups;
+  std::vector<char> alive;  ///< by buffer: somebody holds it when the plan runs
   // Memory of what nobody holds when the plan runs, those that never live at once in the same place.
   std::vector<ptrdiff_t> scratch;  ///< by buffer: offset in a block of scratch_bytes; -1: not there
   /// Before `run` begins, `buffer` gets another place.
@@ -57,7 +69,7 @@ struct Plan {
   size_t unplanned_bytes = 0;  ///< the same one by one, each result from its op to its last use
   size_t kernels = 0, fused_ops = 0, dead_ops = 0;
   size_t again = 0;                          ///< runs that only save memory
-  size_t bytes_before = 0, bytes_after = 0;  ///< read and written by pointwise kernels: one by one, and as planned
+  size_t bytes_before = 0, bytes_after = 0;  ///< read and written by kernels that can fuse: one by one, and as planned
 };
 
 /// `alive`: of each buffer, whether its contents are wanted after the run (inputs always are).

@@ -93,6 +93,8 @@ bool Recorder::matches(const Graph& g, const Key& key) {
   if (p.op != key.op || p.loops != key.loops || p.compute != key.compute || p.truth != key.truth ||
       p.params != key.params || p.attrs_bytes != key.attrs_bytes || p.n_in != key.n_in || p.n_out != key.n_out)
     return false;
+  // Attributes may change from call to call, but not what a group of rows rests on.
+  if (p.by_rows && g.steps[at_].rows != key.rows()) return false;
   const uint64_t* w = g.words.data() + p.words;
   const auto same = [&](const Tensor& t, bool writes) {
     if (!t.defined()) return *w++ == Pattern::head(Operand::kUndefined, DType::f32, 0);
@@ -128,6 +130,7 @@ Step Recorder::describe(const Key& key) {
   s.truth = key.truth;
   s.params = key.params;
   s.attrs_bytes = key.attrs_bytes;
+  s.rows = key.rows();
   const auto operand = [&](const Tensor& t, bool writes) {
     Operand o;
     if (!t.defined()) return o;
@@ -228,7 +231,7 @@ void Recorder::stop_waiting() {
   recording_ = true;
 }
 
-void Recorder::add(const Key& key, const void* attrs, const Scalar* params) {
+void Recorder::add(const Key& key, const Scalar* params) {
   if (at_ == 0) {
     std::lock_guard lock(cache_.mutex);
     if (stretch_ < cache_.expected.size()) entry_ = cache_.expected[stretch_];
@@ -256,7 +259,7 @@ void Recorder::add(const Key& key, const void* attrs, const Scalar* params) {
   data_.resize(start + own + (key.info ? aligned(static_cast<size_t>(key.n_in) * kNumber) : 0));
   data_at_.push_back(start);
   if (key.info && key.params) std::memcpy(&data_[start], params, static_cast<size_t>(key.params) * sizeof(Scalar));
-  if (!key.info && key.attrs_bytes) std::memcpy(&data_[start], attrs, key.attrs_bytes);
+  if (!key.info && key.attrs_bytes) std::memcpy(&data_[start], key.attrs, key.attrs_bytes);
   for (int i = 0; key.info && i < key.n_in; ++i)
     if (is_number(key, key.in[i]))
       std::memcpy(&data_[start + own + static_cast<size_t>(i) * kNumber], key.in[i].impl()->data,
@@ -276,8 +279,8 @@ void Recorder::look_back(const Key& key) {
 }
 
 void Recorder::put_off(const OpCall& c, size_t attrs_bytes) {
-  const Key key{&c.op, nullptr, nullptr, DType::f32, false, c.in, c.n_in, c.out, c.n_out, 0, attrs_bytes};
-  add(key, c.attrs, nullptr);
+  const Key key{&c.op, nullptr, nullptr, DType::f32, false, c.in, c.n_in, c.out, c.n_out, 0, attrs_bytes, c.attrs};
+  add(key, nullptr);
   if (recording_) {
     const Running running;
     c.op.cpu(c);
@@ -289,8 +292,9 @@ void Recorder::put_off(const detail::PointwiseCall& c) {
   if (c.out.numel() == 0) return;
   // A gradient kernel takes an integer or bool nowhere: parameters are those of the record.
   const Key key{
-      &c.op.record, &c.op, &c.loops, c.compute, c.truth, c.in, c.n_in, &c.out, 1, c.params ? c.op.params : 0, 0};
-  add(key, nullptr, c.params);
+      &c.op.record, &c.op, &c.loops, c.compute, c.truth, c.in, c.n_in, &c.out, 1, c.params ? c.op.params : 0, 0,
+      nullptr};
+  add(key, c.params);
   if (recording_) {
     const Running running;
     cpu::run_pointwise(c.loops, c.compute, c.truth, c.out, c.in, c.n_in, c.params);

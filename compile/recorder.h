@@ -132,9 +132,14 @@ class Recorder final : public detail::Deferral {
     int n_out;
     int params;
     size_t attrs_bytes;
+    const void* attrs;  ///< of a structured op
+
+    RowWise rows() const {
+      return info ? RowWise() : row_wise({*op, in, n_in, const_cast<Tensor*>(out), n_out, attrs});
+    }
   };
 
-  void add(const Key& key, const void* attrs, const Scalar* params);
+  void add(const Key& key, const Scalar* params);
   void look_back(const Key& key);
   bool matches(const Graph& g, const Key& key);
   static bool is_number(const Key& key, const Tensor& t) { return key.info && t.impl()->wrapped_number; }

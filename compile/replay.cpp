@@ -95,10 +95,8 @@ Replayer::Replayer(std::shared_ptr<const Replayable> what) : what_(std::move(wha
     if (run.group < 0) continue;
     Group& group = groups_[static_cast<size_t>(run.group)];
     for (size_t i = 0; i < group.places.size(); ++i) {
-      if (group.places[i].kind == cpu::FusedPlace::Kind::tile) continue;
-      const Plan::Source& from = what_->facts.plan->sources[static_cast<size_t>(run.plan->places_at) + i];
-      const Step& s = g.steps[static_cast<size_t>(from.step)];
-      const Operand& o = from.input < 0 ? s.out[0] : s.in[static_cast<size_t>(from.input)];
+      if (!group.places[i].in_memory()) continue;
+      const Operand& o = what_->facts.plan->sources[static_cast<size_t>(run.plan->places_at) + i].in(g);
       if (o.in_memory())
         patches_[static_cast<size_t>(o.buffer)].push_back(
             {&group.places[i].data, o.offset * static_cast<ptrdiff_t>(itemsize(o.dtype))});
@@ -114,7 +112,7 @@ void Replayer::prepare_group(const Plan::Run& run) {
   Group group;
   group.places.assign(plan.places.begin() + run.places_at, plan.places.begin() + run.places_at + run.places);
   for (size_t i = 0; i < group.places.size(); ++i) {
-    if (group.places[i].kind == cpu::FusedPlace::Kind::tile) continue;
+    if (!group.places[i].in_memory()) continue;
     const Plan::Source& from = plan.sources[static_cast<size_t>(run.places_at) + i];
     const Step& s = f.entry->graph.steps[static_cast<size_t>(from.step)];
     if (from.input >= 0 && s.in[static_cast<size_t>(from.input)].buffer == Operand::kNumber)
@@ -128,6 +126,9 @@ void Replayer::prepare_group(const Plan::Run& run) {
     group.steps[i].params =
         f.entry->graph.steps[k].params ? reinterpret_cast<const Scalar*>(&f.data[f.data_at[k]]) : nullptr;
   }
+  if (run.rows >= 0)
+    for (const cpu::RowCall& c : plan.row_groups[static_cast<size_t>(run.rows)].calls)
+      group.attrs.push_back(&f.data[f.data_at[static_cast<size_t>(c.step)]]);
   groups_.push_back(std::move(group));
 }
 
@@ -215,6 +216,11 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
         point(static_cast<size_t>(move->buffer), static_cast<char*>(block.at) + move->scratch);
       if (run.group >= 0) {
         const Group& group = groups_[static_cast<size_t>(run.group)];
+        if (run.plan->rows >= 0) {
+          cpu::run_rows(f.plan->row_groups[static_cast<size_t>(run.plan->rows)], group.steps, group.places,
+                        group.attrs);
+          continue;
+        }
         const Operand& out = g.steps[static_cast<size_t>(run.plan->first)].out[0];
         cpu::run_fused(out.sizes, out.strides, group.steps, group.places, run.plan->tiles);
         continue;

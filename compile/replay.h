@@ -82,6 +82,7 @@ class Replayer {
   struct Group {
     std::vector<cpu::FusedStep> steps;
     std::vector<cpu::FusedPlace> places;
+    std::vector<const void*> attrs;  ///< of structured ops
   };
   struct Run {
     int group;  ///< -1: `call`

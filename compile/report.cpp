@@ -41,7 +41,15 @@ std::string plan_text(const Graph& g, const Plan& p) {
   for (const auto& run : p.runs) {
     const auto name = [&](int k) { return g.steps[static_cast<size_t>(k)].name(); };
     const Step& first = g.steps[static_cast<size_t>(run.first)];
-    if (run.fused) {
+    if (run.rows >= 0) {
+      const cpu::RowGroup& group = p.row_groups[static_cast<size_t>(run.rows)];
+      text += detail::format("  fused, {} rows at a time:", {group.block});
+      for (const cpu::RowPart& part : group.parts) {
+        if (part.call >= 0) text += " " + name(group.calls[static_cast<size_t>(part.call)].step);
+        for (int i = 0; i < part.steps; ++i)
+          text += " " + name(p.step_of[static_cast<size_t>(run.steps_at + part.steps_at + i)]);
+      }
+    } else if (run.fused) {
       text += "  fused:";
       for (int i = run.steps_at; i < run.steps_at + run.steps; ++i)
         text += " " + name(p.step_of[static_cast<size_t>(i)]);

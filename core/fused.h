@@ -1,4 +1,6 @@
 #pragma once
+#include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "core/pointwise.h"
@@ -20,6 +22,14 @@ struct FusedPlace {
   int tile = -1;
   char* data = nullptr;  ///< of all kinds but `tile`
   Dims sizes, strides;
+  // In a group of rows (core/fused_rows.h).
+  int64_t width = 0;       ///< elements of a row; 0: the place belongs to all rows
+  ptrdiff_t scratch = -1;  ///< where it lies in the memory of a block of rows; -1: it does not
+  bool kept = true;        ///< it is in memory too, where the contents are wanted
+  int64_t first = 0;       ///< which element `data` points to
+
+  /// Whether it takes memory outside of the group.
+  bool in_memory() const { return kind != Kind::tile && kept; }
 };
 
 /// One kernel: inputs and output are indices of places.

@@ -1,5 +1,6 @@
 #include "kernels/cpu/convert.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/convert_value.h"
@@ -20,7 +21,10 @@ void convert(void* dst, int64_t ds, const void* src, int64_t ss, int64_t n) {
       for (int64_t i = 0; i < n; ++i) d[i] = convert_value<T>(s[i]);
   } else if (ss == 0) {
     const T value = n > 0 ? convert_value<T>(s[0]) : T{};
-    for (int64_t i = 0; i < n; ++i) d[i * ds] = value;
+    if (ds == 1)
+      std::fill_n(d, n, value);
+    else
+      for (int64_t i = 0; i < n; ++i) d[i * ds] = value;
   } else {
     for (int64_t i = 0; i < n; ++i) d[i * ds] = convert_value<T>(s[i * ss]);
   }

@@ -1,4 +1,4 @@
-#include "core/fused.h"
+#include "kernels/cpu/fused.h"
 
 #include <algorithm>
 #include <vector>
@@ -7,7 +7,6 @@
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/stream.h"
-#include "kernels/cpu/strided.h"
 
 namespace weft::cpu {
 namespace {
@@ -19,23 +18,6 @@ constexpr int64_t kLine = 64;               // bytes of a cache line
 constexpr int kStages = 6;                  // inputs and output of a step in the loop's types
 
 using Kind = FusedPlace::Kind;
-using Shape = StridedLoop<2>;
-
-struct Group {
-  std::span<const FusedStep> steps;
-  std::span<const FusedPlace> places;
-  std::vector<Shape> shapes;  // of the strided places, in order
-  std::vector<int> shape_of;  // by place; -1
-  std::vector<int> prepared;  // by step and input: tile of a single value converted once a piece; -1
-  int tiles;                  // scratch tiles: of places, then prepared ones, then stages
-  std::vector<char> past;     // by place: results that go past the caches; empty: none
-  struct Fetch {
-    const char* data;
-    int64_t item, lines;  // of an element; of a tile, for each step
-  };
-  std::vector<Fetch> fetches;  // memory to be read, of which steps ask for lines of the next tile
-};
-
 void convert(const FusedStep& s, char* to, DType from, const char* src, int64_t stride, int64_t n) {
   if (s.truth) {
     uint8_t truth[kTile];
@@ -46,21 +28,69 @@ void convert(const FusedStep& s, char* to, DType from, const char* src, int64_t 
   }
 }
 
-void run_piece(const Group& g, int64_t begin, int64_t end) {
+// Where all of the group's memory is more than caches hold: results that it writes once and does not read go past them,
+// and what it only reads is fetched ahead.
+void reach_past_caches(FusedGroup& g, std::span<const FusedPlace> places, int64_t numel) {
+  int64_t bytes = 0;
+  for (const FusedPlace& p : places)
+    if (p.kind == Kind::memory) bytes += numel * static_cast<int64_t>(itemsize(p.dtype));
+  if (!streams(bytes)) return;
+  g.past.assign(places.size(), 0);
+  std::vector<int> reads(places.size(), 0), writes(places.size(), 0);
+  for (const FusedStep& s : g.steps) {
+    ++writes[static_cast<size_t>(s.out)];
+    for (int i = 0; i < s.n_in; ++i) ++reads[static_cast<size_t>(s.in[i])];
+  }
+  for (const FusedStep& s : g.steps) {
+    const auto at = static_cast<size_t>(s.out);
+    const FusedPlace& out = places[at];
+    g.past[at] = reads[at] == 0 && writes[at] == 1 && out.kind == Kind::memory && out.dtype == s.computed &&
+                 std::all_of(places.begin(), places.end(), [&](const FusedPlace& p) {
+                   return &p == &out || p.kind == Kind::tile || p.data != out.data;
+                 });
+  }
+  const auto shares = static_cast<int64_t>(g.steps.size());
+  for (size_t p = 0; p < places.size(); ++p) {
+    if (places[p].kind != Kind::memory || writes[p]) continue;
+    const int64_t item = static_cast<int64_t>(itemsize(places[p].dtype));
+    g.fetches.push_back({places[p].data, item, (kTile * item / kLine + shares - 1) / shares});
+  }
+}
+
+}  // namespace
+
+FusedGroup::FusedGroup(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps_of_group,
+                       std::span<const FusedPlace> places, int tiles_of_places)
+    : steps(steps_of_group), shape_of(places.size(), -1), prepared(steps.size() * 5, -1), tiles(tiles_of_places) {
+  for (size_t p = 0; p < places.size(); ++p) {
+    if (places[p].kind != Kind::strided) continue;
+    const Dims* all_sizes[] = {&sizes, &places[p].sizes};
+    const Dims* all_strides[] = {&strides, &places[p].strides};
+    shape_of[p] = static_cast<int>(shapes.size());
+    shapes.emplace_back(sizes, 2, all_sizes, all_strides);
+  }
+  for (size_t k = 0; k < steps.size(); ++k)
+    for (int i = 0; i < steps[k].n_in; ++i)
+      if (places[static_cast<size_t>(steps[k].in[i])].kind == Kind::single)
+        prepared[k * 5 + static_cast<size_t>(i)] = tiles++;
+}
+
+void FusedGroup::run(const FusedPlace* places, int64_t begin, int64_t end) const {
+  const FusedGroup& g = *this;
   char* scratch_tiles = scratch<char>(Scratch::staging, (g.tiles + kStages) * kSlot);
   const auto tile = [&](int i) { return scratch_tiles + i * kSlot; };
   const auto at = [&](int place, int64_t i) {
-    const FusedPlace& p = g.places[static_cast<size_t>(place)];
-    return p.kind == Kind::tile ? tile(p.tile) : p.data + i * static_cast<int64_t>(itemsize(p.dtype));
+    const FusedPlace& p = places[static_cast<size_t>(place)];
+    return p.kind == Kind::tile ? tile(p.tile) : p.data + (i - p.first) * static_cast<int64_t>(itemsize(p.dtype));
   };
   std::vector<Cursor> cursors;
   cursors.reserve(g.shapes.size());
-  for (const Shape& s : g.shapes) cursors.emplace_back(s.sizes, s.strides[1], begin);
+  for (const StridedLoop<2>& s : g.shapes) cursors.emplace_back(s.sizes, s.strides[1], begin);
   const int64_t most = std::min(kTile, end - begin);
   for (size_t k = 0; k < g.steps.size(); ++k)
     for (int i = 0; i < g.steps[k].n_in; ++i)
       if (int to = g.prepared[k * 5 + static_cast<size_t>(i)]; to >= 0) {
-        const FusedPlace& p = g.places[static_cast<size_t>(g.steps[k].in[i])];
+        const FusedPlace& p = places[static_cast<size_t>(g.steps[k].in[i])];
         convert(g.steps[k], tile(to), p.dtype, p.data, 0, most);
       }
   for (int64_t i = begin; i < end; i += kTile) {
@@ -68,23 +98,28 @@ void run_piece(const Group& g, int64_t begin, int64_t end) {
     for (size_t k = 0; k < g.steps.size(); ++k) {
       const FusedStep& s = g.steps[k];
       if (i + n < end)
-        for (const Group::Fetch& f : g.fetches) {
+        for (const Fetch& f : g.fetches) {
           const char* line = f.data + (i + n) * f.item + static_cast<int64_t>(k) * f.lines * kLine;
           for (int64_t l = 0; l < f.lines; ++l) __builtin_prefetch(line + l * kLine);
         }
       const void* in[5];
       for (int x = 0; x < s.n_in; ++x) {
-        const FusedPlace& p = g.places[static_cast<size_t>(s.in[x])];
+        const FusedPlace& p = places[static_cast<size_t>(s.in[x])];
         char* stage = tile(g.tiles + x);
         if (p.kind == Kind::single) {
           in[x] = tile(g.prepared[k * 5 + static_cast<size_t>(x)]);
         } else if (p.kind == Kind::strided) {
           const int64_t item = static_cast<int64_t>(itemsize(p.dtype)),
                         width = static_cast<int64_t>(itemsize(s.compute));
+          const bool ready = p.dtype == s.compute && !s.truth;
           in[x] = stage;
           cursors[static_cast<size_t>(g.shape_of[static_cast<size_t>(s.in[x])])].take(
               n, [&](int64_t offset, int64_t stride, int64_t count) {
-                convert(s, stage, p.dtype, p.data + offset * item, stride, count);
+                const char* from = p.data + (offset - p.first) * item;
+                if (ready && stride == 1 && count == n)
+                  in[x] = from;
+                else
+                  convert(s, stage, p.dtype, from, stride, count);
                 stage += count * width;
               });
         } else if (p.dtype == s.compute && !s.truth) {
@@ -94,7 +129,7 @@ void run_piece(const Group& g, int64_t begin, int64_t end) {
           in[x] = stage;
         }
       }
-      const FusedPlace& out = g.places[static_cast<size_t>(s.out)];
+      const FusedPlace& out = places[static_cast<size_t>(s.out)];
       if (!g.past.empty() && g.past[static_cast<size_t>(s.out)]) {
         char* stage = tile(g.tiles + kStages - 1);
         s.loop(stage, in, s.params, n);
@@ -111,56 +146,14 @@ void run_piece(const Group& g, int64_t begin, int64_t end) {
   if (!g.past.empty()) streamed();
 }
 
-// Where all of the group's memory is more than caches hold: results that it writes once and does not read go past them,
-// and what it only reads is fetched ahead.
-void reach_past_caches(Group& g, int64_t numel) {
-  int64_t bytes = 0;
-  for (const FusedPlace& p : g.places)
-    if (p.kind == Kind::memory) bytes += numel * static_cast<int64_t>(itemsize(p.dtype));
-  if (!streams(bytes)) return;
-  g.past.assign(g.places.size(), 0);
-  std::vector<int> reads(g.places.size(), 0), writes(g.places.size(), 0);
-  for (const FusedStep& s : g.steps) {
-    ++writes[static_cast<size_t>(s.out)];
-    for (int i = 0; i < s.n_in; ++i) ++reads[static_cast<size_t>(s.in[i])];
-  }
-  for (const FusedStep& s : g.steps) {
-    const auto at = static_cast<size_t>(s.out);
-    const FusedPlace& out = g.places[at];
-    g.past[at] = reads[at] == 0 && writes[at] == 1 && out.kind == Kind::memory && out.dtype == s.computed &&
-                 std::all_of(g.places.begin(), g.places.end(), [&](const FusedPlace& p) {
-                   return &p == &out || p.kind == Kind::tile || p.data != out.data;
-                 });
-  }
-  const auto shares = static_cast<int64_t>(g.steps.size());
-  for (size_t p = 0; p < g.places.size(); ++p) {
-    if (g.places[p].kind != Kind::memory || writes[p]) continue;
-    const int64_t item = static_cast<int64_t>(itemsize(g.places[p].dtype));
-    g.fetches.push_back({g.places[p].data, item, (kTile * item / kLine + shares - 1) / shares});
-  }
-}
-
-}  // namespace
-
 void run_fused(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps,
                std::span<const FusedPlace> places, int tiles) {
-  Group g{steps, places, {}, std::vector<int>(places.size(), -1), std::vector<int>(steps.size() * 5, -1), tiles};
   int64_t numel = 1;
   for (int64_t s : sizes) numel *= s;
   if (numel == 0) return;
-  reach_past_caches(g, numel);
-  for (size_t p = 0; p < places.size(); ++p) {
-    if (places[p].kind != Kind::strided) continue;
-    const Dims* all_sizes[] = {&sizes, &places[p].sizes};
-    const Dims* all_strides[] = {&strides, &places[p].strides};
-    g.shape_of[p] = static_cast<int>(g.shapes.size());
-    g.shapes.emplace_back(sizes, 2, all_sizes, all_strides);
-  }
-  for (size_t k = 0; k < steps.size(); ++k)
-    for (int i = 0; i < steps[k].n_in; ++i)
-      if (places[static_cast<size_t>(steps[k].in[i])].kind == Kind::single)
-        g.prepared[k * 5 + static_cast<size_t>(i)] = g.tiles++;
-  parallel_for(numel, kGrain, [&](int64_t begin, int64_t end) { run_piece(g, begin, end); });
+  FusedGroup g(sizes, strides, steps, places, tiles);
+  reach_past_caches(g, places, numel);
+  parallel_for(numel, kGrain, [&](int64_t begin, int64_t end) { g.run(places.data(), begin, end); });
 }
 
 }  // namespace weft::cpu

@@ -1,0 +1,24 @@
+#pragma once
+#include "core/dispatch.h"
+
+// Which structured ops work row by row: each row of the results depends on the same row of the inputs alone, so any
+// block of rows can be computed by itself, by the op's own kernel and with the same bits.
+namespace weft {
+
+struct RowWise {
+  int64_t rows = 0;   ///< 0: not by rows
+  unsigned in = 0;    ///< bit i: input i is `rows` rows side by side; other inputs belong to all rows
+  unsigned out = 0;   ///< the same of outputs: all that are defined
+  bool slow = false;  ///< computes longer than memory takes to bring the next rows: gains less by finding them near
+  friend bool operator==(const RowWise&, const RowWise&) = default;
+};
+
+/// Nothing of operands but their geometry is looked at. Operands that have rows are contiguous.
+RowWise row_wise(const OpCall& c);
+
+/// Bytes of attributes that narrow_rows() takes at most.
+inline constexpr size_t kRowAttrs = 256;
+/// `attrs` of a row-wise call, for `rows` of its rows, given as tensors [rows, elements of a row].
+void narrow_rows(const OpRecord& op, void* attrs, int64_t rows);
+
+}  // namespace weft

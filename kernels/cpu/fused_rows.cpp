@@ -1,0 +1,156 @@
+#include "core/fused_rows.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "core/parallel.h"
+#include "core/row_wise.h"
+#include "kernels/cpu/fused.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/stream.h"
+
+namespace weft::cpu {
+namespace {
+
+int64_t row_bytes(const FusedPlace& p) { return p.width * static_cast<int64_t>(itemsize(p.dtype)); }
+
+// A structured op of the group on one thread: its tensors, moved from block to block.
+class NarrowCall {
+ public:
+  NarrowCall(const RowCall& call, std::span<const FusedPlace> places, const void* attrs)
+      : call_(call), attrs_(attrs), storages_(std::make_unique<Storage[]>(call.in.size() + call.out.size())) {
+    tensors_.reserve(call.in.size() + call.out.size());
+    for (const std::vector<int>* list : {&call.in, &call.out})
+      for (int at : *list) {
+        if (at < 0) {
+          tensors_.emplace_back();
+          continue;
+        }
+        const FusedPlace& p = places[static_cast<size_t>(at)];
+        Storage& memory = storages_[tensors_.size()];
+        memory.owned = false;
+        memory.retain();  // never the last owner: kernels make tensors of it
+        TensorImpl* t = TensorImpl::create();
+        memory.retain();
+        t->storage = &memory;
+        t->dtype = p.dtype;
+        if (p.width) {
+          t->sizes = {0, p.width};
+          t->strides = {p.width, 1};
+        } else {
+          t->set_geometry(p.sizes, p.strides, 0);
+        }
+        tensors_.push_back(Tensor::from_impl(t));
+      }
+  }
+
+  void run(const FusedPlace* places, int64_t rows) {
+    if (rows != rows_) set_rows(places, rows);
+    size_t k = 0;
+    for (const std::vector<int>* list : {&call_.in, &call_.out})
+      for (int at : *list) {
+        if (at >= 0) tensors_[k].impl()->data = storages_[k].data = places[at].data;
+        ++k;
+      }
+    call_.op->cpu({*call_.op, tensors_.data(), static_cast<int>(call_.in.size()), tensors_.data() + call_.in.size(),
+                   static_cast<int>(call_.out.size()), narrowed_});
+  }
+
+ private:
+  void set_rows(const FusedPlace* places, int64_t rows) {
+    rows_ = rows;
+    std::memcpy(narrowed_, attrs_, call_.attrs_bytes);
+    narrow_rows(*call_.op, narrowed_, rows);
+    size_t k = 0;
+    for (const std::vector<int>* list : {&call_.in, &call_.out})
+      for (int at : *list) {
+        if (at >= 0 && places[at].width) {
+          tensors_[k].impl()->sizes[0] = rows;
+          tensors_[k].impl()->numel = rows * places[at].width;
+        }
+        ++k;
+      }
+  }
+
+  const RowCall& call_;
+  const void* attrs_;
+  int64_t rows_ = -1;
+  std::unique_ptr<Storage[]> storages_;  // of tensors_
+  std::vector<Tensor> tensors_;
+  alignas(16) unsigned char narrowed_[kRowAttrs];
+};
+
+// What all threads share.
+struct Prepared {
+  const RowGroup& group;
+  std::span<const FusedPlace> places;
+  std::span<const void* const> attrs;
+  std::vector<FusedGroup> pointwise;  // of the parts that are, in order
+  bool past;                          // kept results go past the caches
+
+  bool in_scratch(const FusedPlace& p) const { return p.scratch >= 0 && (!p.kept || past); }
+};
+
+void run_blocks(const Prepared& g, int64_t begin, int64_t end) {
+  thread_local detail::ScratchBuffer buffer;
+  char* scratch = static_cast<char*>(buffer.reserve(g.group.scratch + 64));
+  std::vector<FusedPlace> places(g.places.begin(), g.places.end());
+  std::vector<NarrowCall> calls;
+  calls.reserve(g.group.calls.size());
+  for (size_t c = 0; c < g.group.calls.size(); ++c) calls.emplace_back(g.group.calls[c], places, g.attrs[c]);
+
+  for (int64_t row = begin; row < end; row += g.group.block) {
+    const int64_t rows = std::min(g.group.block, end - row);
+    for (size_t i = 0; i < places.size(); ++i) {
+      FusedPlace& p = places[i];
+      if (!p.width) continue;
+      p.first = row * p.width;
+      p.data = g.in_scratch(p) ? scratch + p.scratch : g.places[i].data + row * row_bytes(p);
+    }
+    size_t pointwise = 0;
+    for (const RowPart& part : g.group.parts) {
+      const FusedPlace* own = places.data() + part.places_at;
+      if (part.call >= 0) {
+        calls[static_cast<size_t>(part.call)].run(places.data(), rows);
+      } else {
+        int64_t width = 1;
+        for (int64_t s : part.sizes) width *= s;
+        width /= g.group.rows;
+        g.pointwise[pointwise++].run(own, row * width, (row + rows) * width);
+      }
+      if (g.past)
+        for (int at : part.made) {
+          const FusedPlace& p = places[static_cast<size_t>(at)];
+          stream(g.places[static_cast<size_t>(at)].data + row * row_bytes(p), p.data, rows * row_bytes(p));
+        }
+    }
+  }
+  if (g.past) streamed();
+}
+
+}  // namespace
+
+bool rows_leave_caches(size_t bytes) { return streams(static_cast<int64_t>(bytes + bytes / 2)); }
+
+void run_rows(const RowGroup& group, std::span<const FusedStep> steps, std::span<const FusedPlace> places,
+              std::span<const void* const> attrs) {
+  Prepared g{group, places, attrs, {}, streams(static_cast<int64_t>(group.bytes))};
+  for (const RowPart& p : group.parts) {
+    if (p.call >= 0) continue;
+    Dims strides = p.sizes;
+    int64_t step = 1;
+    for (int d = strides.size() - 1; d >= 0; --d) {
+      strides[d] = step;
+      step *= p.sizes[d];
+    }
+    g.pointwise.emplace_back(p.sizes, strides,
+                             steps.subspan(static_cast<size_t>(p.steps_at), static_cast<size_t>(p.steps)),
+                             places.subspan(static_cast<size_t>(p.places_at), static_cast<size_t>(p.places)), p.tiles);
+  }
+  // A few blocks together, where there are many: what a thread prepares costs as much as a thousand elements.
+  const int64_t together = std::clamp<int64_t>(group.rows / (16 * group.block), 1, 8);
+  parallel_for(group.rows, together * group.block, [&](int64_t begin, int64_t end) { run_blocks(g, begin, end); });
+}
+
+}  // namespace weft::cpu
