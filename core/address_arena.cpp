@@ -17,6 +17,9 @@ std::atomic<AddressArena*> arenas[kMost];
 std::atomic<int> n_arenas{0};
 std::mutex making;
 
+// A block is as large as cpu_allocate's would be: those who reuse it rely on that.
+size_t pages(size_t bytes) { return (cpu_block_size(bytes) + kPage - 1) / kPage * kPage; }
+
 }  // namespace
 
 AddressArena* AddressArena::take() noexcept {
@@ -60,7 +63,7 @@ void AddressArena::release() noexcept {
 }
 
 void* AddressArena::allocate(size_t bytes) noexcept {
-  const size_t size = (bytes + kPage - 1) / kPage * kPage;
+  const size_t size = pages(bytes);
   if (size > size_ - used_) return nullptr;
   void* block = base_ + used_;
   used_ += size;
@@ -73,7 +76,7 @@ bool AddressArena::give_back(void* block, size_t bytes) noexcept {
   for (int i = 0; i < n_arenas.load(std::memory_order_acquire); ++i) {
     AddressArena* a = arenas[i].load(std::memory_order_relaxed);
     if (at < a->base_ || at >= a->base_ + a->size_) continue;
-    madvise(at, (bytes + kPage - 1) / kPage * kPage, MADV_DONTNEED);
+    madvise(at, pages(bytes), MADV_DONTNEED);
     a->release();
     return true;
   }

@@ -25,14 +25,14 @@ void fused(Node& n, const Tensor& g, Tensor* gin) {
 void differentiable(Node& n, const Tensor& g, Tensor* gin) {
   const auto& a = n.attrs<NormAttrs>();
   const Tensor x = n.input(0), weight = n.input(1);
-  const Dims grid{a.rows / a.cycle, a.cycle, a.n / a.span, a.span};
+  const Dims grid{a.rows / a.cycle, a.cycle, a.per_row(), a.span};
   const ReduceOptions row{.dim = {2, 3}, .keepdim = true};
   Tensor xr = x.reshape(grid), gr = g.reshape(grid);
   Tensor centred = a.centred ? xr.sub(xr.mean(row)) : xr;
   Tensor scale = centred.square().mean(row).add(a.eps).rsqrt();
   Tensor h = centred.mul(scale);
   if (n.needs(0)) {
-    Tensor u = weight.defined() ? gr.mul(weight.reshape({1, a.cycle, a.n / a.span, 1})) : gr;
+    Tensor u = weight.defined() ? gr.mul(weight.reshape({1, a.cycle, a.per_row(), 1})) : gr;
     Tensor gx = u.sub(h.mul(u.mul(h).mean(row)));
     if (a.centred) gx = gx.sub(u.mean(row));
     gin[0] = gx.mul(scale).reshape(x.sizes());

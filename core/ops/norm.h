@@ -57,13 +57,21 @@ struct PairwiseDistanceOptions {
 Tensor pairwise_distance(const Tensor& x1, const Tensor& x2, const PairwiseDistanceOptions& o = {});
 
 // ---- records
-/// x is [rows, n]. Weight and bias have n / span values, each for `span` neighbours, and start anew every `cycle` rows:
-/// element i of row r takes value (r % cycle) * (n / span) + i / span.
+/// x is [rows, n]. A row uses n / span values of weight and bias, each for `span` neighbours; they start anew every
+/// `cycle` rows: element i of row r takes value (r % cycle) * (n / span) + i / span.
 struct NormAttrs {
   int64_t rows, n, span, cycle;
   double eps;
   bool centred;          ///< false: no mean is subtracted (rms_norm)
   Dims parameter_sizes;  ///< of weight and bias
+
+  /// Values of weight and bias that a row uses, which may have no elements.
+  int64_t per_row() const {
+    if (span > 0) return n / span;
+    int64_t values = 1;
+    for (int64_t s : parameter_sizes) values *= s;
+    return values / cycle;
+  }
 };
 struct NormalizeRowsOp {  ///< inputs: x, weight, bias; outputs: y, mean, 1 / deviation
   static const OpRecord record;

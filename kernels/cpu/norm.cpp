@@ -24,7 +24,7 @@ struct Parameter {
 // Calls f(begin, end, value index) for the stretches of a row that share one value of weight and bias.
 template <class F>
 void stretches(const NormAttrs& a, int64_t row, F f) {
-  const int64_t per_row = a.n / a.span, first = row % a.cycle * per_row;
+  const int64_t per_row = a.per_row(), first = row % a.cycle * per_row;
   for (int64_t k = 0; k < per_row; ++k) f(k * a.span, (k + 1) * a.span, first + k);
 }
 
@@ -136,7 +136,7 @@ void backward(const OpCall& c) {
                              static_cast<const T*>(c.in[4].data_ptr())};
   const RowShape shape(a.rows, a.n);
   const bool parameters = c.out[1].defined() || c.out[2].defined();
-  const int64_t values = a.n / a.span * a.cycle;
+  const int64_t values = a.per_row() * a.cycle;
   const int64_t chunk = std::max<int64_t>(std::max<int64_t>(a.cycle, 16), (a.rows + 31) / 32),
                 chunks = std::max<int64_t>(1, (a.rows + chunk - 1) / chunk);
   const bool together = parameters && c.out[0].defined() && chunks >= 16;

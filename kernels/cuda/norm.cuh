@@ -33,11 +33,11 @@ struct NormIndex {
   bool simple, small;  // element i takes value i; i fits the divider
   explicit NormIndex(const NormAttrs& a)
       : span(a.span),
-        per_row(a.n / a.span),
+        per_row(a.per_row()),
         cycle(a.cycle),
         simple(a.span == 1 && a.cycle == 1),
         small(a.n < 1ll << 31) {
-    if (small) by_span = Divider(u32(a.span));
+    if (small && a.span) by_span = Divider(u32(a.span));
   }
   WEFT_FN i64 at(i64 row, i64 i) const {
     if (simple) return i;

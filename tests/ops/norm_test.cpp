@@ -124,6 +124,10 @@ TEST_CASE("group_norm") {
   compare([](const std::vector<Tensor>& in) { return group_norm(in[0], 2, {.weight = in[1], .bias = in[2]}); }, plain,
           {x, w, b});
   CHECK_THROWS_AS(group_norm(x, 4), Error);
+  const Tensor empty = zeros({2, 4, 0}, {.requires_grad = true}), scale = ones({4}, {.requires_grad = true});
+  group_norm(empty, 2, {.weight = scale}).sum().backward();
+  CHECK(scale.grad().eq(0).all().item<bool>());
+  CHECK(empty.grad().sizes() == Dims{2, 4, 0});
 }
 
 TEST_CASE("parameter gradients of layer_norm do not depend on the number of threads") {
