@@ -1,0 +1,100 @@
+// Memory of compiled functions: what lives within a call is laid out once, and takes less than eager's.
+#include "compile/compile.h"
+#include "core/allocator.h"
+#include "tests/catch.h"
+#include "tests/same_bits.h"
+#include "weft.h"
+
+using namespace weft;
+using Catch::Matchers::Contains;
+
+namespace {
+
+struct Mlp : nn::Layer<Mlp> {
+  nn::Linear up{*this, "up", 128, 512}, down{*this, "down", 512, 128};
+  Tensor forward(const Tensor& x) {
+    Tensor y = x;
+    for (int block = 0; block < 4; ++block) y = y + down(gelu(up(y)));
+    return y;
+  }
+};
+
+int64_t peak_of(const std::function<void()>& f) {
+  reset_peak_memory_stats();
+  f();
+  return memory_stats().peak_allocated;
+}
+
+}  // namespace
+
+TEST_CASE("a training step takes less memory when compiled, and has the same bits") {
+  manual_seed(1);
+  Mlp net, twin;
+  twin.load_state_dict(net.state_dict());
+  const Tensor x = randn({512, 128}), y = randn({512, 128});
+  optim::AdamW own(net.parameters(), {.lr = 1e-3}), other(twin.parameters(), {.lr = 1e-3});
+  const auto step = [&](Mlp& m, optim::Optimizer& o) {
+    o.zero_grad();
+    Tensor loss = mse_loss(m(x), y);
+    loss.backward();
+    o.step();
+    return loss.detach();
+  };
+  auto fast = compile([&] { return step(net, own); });
+  const auto same = [&] { return same_bits(fast(), step(twin, other)); };
+
+  const int64_t first = peak_of([&] { fast(); }), first_eager = peak_of([&] { step(twin, other); });
+  CHECK(static_cast<double>(first) <= 1.1 * static_cast<double>(first_eager));
+  for (int i = 0; i < 4; ++i) CHECK(same());
+  const int64_t steady = peak_of([&] { fast(); }), eager = peak_of([&] { step(twin, other); });
+  CAPTURE(steady, eager, fast.report());
+  CHECK(static_cast<double>(steady) <= 0.9 * static_cast<double>(eager));
+  CHECK_THAT(fast.report(), Contains("again gelu"));
+  CHECK(same());
+  for (const auto& [name, p] : net.state_dict()) CHECK(same_bits(p, twin.state_dict().find(name)->detach()));
+}
+
+TEST_CASE("tensors that outlive a call unexpectedly, or that the host looks at, keep their values") {
+  manual_seed(2);
+  const Tensor x = rand({300, 256});
+  bool hold = false, look = false;
+  std::vector<Tensor> held;
+  const auto f = [&](const Tensor& in) {
+    const Tensor a = in.matmul(in.t()).exp(), b = a.cumsum(0), c = b.narrow(0, 0, 280).softmax(-1);
+    if (hold) held.push_back(b);
+    double seen = 0;
+    if (look) seen = static_cast<const float*>(c.contiguous().data_ptr())[7];
+    return (c * 2 + seen).sum({.dim = 0});
+  };
+  auto fast = compile(f, {.on_fallback = OnFallback::silent});
+  for (int i = 0; i < 24; ++i) {
+    hold = i % 3 == 2;
+    look = i % 5 == 4;
+    const Tensor in = x + i * 1e-3;
+    const Tensor now = fast(in);
+    CHECK(same_bits(now, f(in)));
+  }
+  REQUIRE(held.size() % 2 == 0);  // of the compiled call, then of the other
+  for (size_t i = 0; i < held.size(); i += 2) CHECK(same_bits(held[i], held[i + 1]));
+}
+
+TEST_CASE("blocks of like sizes stand in for each other") {
+  manual_seed(3);
+  const Tensor small = rand({290, 260}), large = rand({310, 260});
+  bool keep = false;
+  std::vector<Tensor> kept;
+  const auto f = [&](const Tensor& a, const Tensor& b) {
+    Tensor u = a.cumsum(0);
+    if (keep) kept.push_back(u);
+    u = u.cumsum(1);
+    const Tensor v = b.cumsum(0), w = v.cumsum(1).cumsum(0);
+    return w.narrow(0, 0, 290) + u;
+  };
+  auto fast = compile(f);
+  for (int i = 0; i < 30; ++i) {
+    keep = i % 4 == 3;
+    const Tensor now = i % 2 ? fast(small, large) : fast(small * 2, large);
+    CHECK(same_bits(now, i % 2 ? f(small, large) : f(small * 2, large)));
+    if (i % 7 == 6) kept.clear();
+  }
+}
