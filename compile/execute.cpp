@@ -150,8 +150,9 @@ void Recorder::execute(const Graph& g, const Plan& plan) {
   const Running running;
   std::optional<Block> block;
   char* scratch = nullptr;
-  for (size_t b = 0; b < slots_.size(); ++b) {
+  for (size_t b = 0; b < std::min(slots_.size(), plan.alive.size()); ++b) {
     Slot& s = slots_[b];
+    s.lazy |= !plan.alive[b] && !plan.longer.empty() && plan.longer[b];
     if (!s.lazy) continue;
     if (!block && plan.scratch_bytes) {
       // Earlier calls kept as many blocks for what now shares these: both would be in memory.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "compile/layout.h"
+#include "compile/share.h"
 
 namespace weft::graph {
 namespace {
@@ -81,8 +82,8 @@ namespace {
 
 class Planner {
  public:
-  Planner(const Graph& g, std::vector<char> alive, Numerics numerics)
-      : g_(g), numerics_(numerics), plan_(std::make_shared<Plan>()) {
+  Planner(const Graph& recorded, std::vector<char> alive, Numerics numerics)
+      : numerics_(numerics), plan_(std::make_shared<Plan>()), g_(rewrite(recorded, alive)) {
     plan_->alive = std::move(alive);
     find_needed();
     for (int first = 0; first < static_cast<int>(g_.steps.size());) {
@@ -91,12 +92,16 @@ class Planner {
       if (!add_rows(first, end)) add_apart(first, end);
       first = end;
     }
-    if (numerics_ == Numerics::match) recompute(g, *plan_);
-    lay_out(g, *plan_);
+    if (numerics_ == Numerics::match) recompute(g_, *plan_);
+    lay_out(g_, *plan_);
   }
   std::shared_ptr<const Plan> take() { return plan_; }
 
  private:
+  const Graph& rewrite(const Graph& g, const std::vector<char>& alive) {
+    plan_->rewritten = share_common(g, alive, *plan_);
+    return plan_->graph(g);
+  }
   const Step& step(int k) const { return g_.steps[static_cast<size_t>(k)]; }
 
   // Which steps run at all, and after which step a buffer's contents are of no use. A pointwise step whose result
@@ -324,9 +329,9 @@ class Planner {
     return s.compute == DType::f32 ? s.loops->f32 : s.compute == DType::f64 ? s.loops->f64 : s.loops->i64;
   }
 
-  const Graph& g_;
   const Numerics numerics_;
-  std::shared_ptr<Plan> plan_;
+  const std::shared_ptr<Plan> plan_;
+  const Graph& g_;
   std::vector<int> last_use_;
   std::vector<char> dead_;
 };

@@ -50,6 +50,9 @@ struct Plan {
       return input < 0 ? s.out[static_cast<size_t>(-1 - input)] : s.in[static_cast<size_t>(input)];
     }
   };
+  /// The recording as the plan runs it, step by step the same but for operands; null: as it is.
+  std::shared_ptr<const Graph> rewritten;
+  const Graph& graph(const Graph& recorded) const { return rewritten ? *rewritten : recorded; }
   std::vector<Run> runs;
   std::vector<cpu::FusedStep> fused_steps;
   std::vector<int> step_of;  ///< of fused_steps: index in the graph
@@ -66,8 +69,11 @@ struct Plan {
   };
   std::vector<Move> moves;  ///< by run
   size_t scratch_bytes = 0;
+  /// By buffer: it is needed for longer than in the recording, where others may have its memory by then. Empty: none.
+  std::vector<char> longer;
   size_t unplanned_bytes = 0;  ///< the same one by one, each result from its op to its last use
   size_t kernels = 0, fused_ops = 0, dead_ops = 0;
+  size_t shared_ops = 0;                     ///< computed before (share_common())
   size_t again = 0;                          ///< runs that only save memory
   size_t bytes_before = 0, bytes_after = 0;  ///< read and written by kernels that can fuse: one by one, and as planned
 };

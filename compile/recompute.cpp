@@ -122,6 +122,8 @@ class Recomputation {
         runs.push_back({.first = gap.step, .count = 1, .fused = false, .again = true});
         ++plan_.kernels;
         ++plan_.again;
+        plan_.longer.resize(g_.buffers.size());
+        plan_.longer[gap.buffer] = 1;
       }
       runs.push_back(plan_.runs[static_cast<size_t>(r)]);
     }

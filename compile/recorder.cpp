@@ -224,7 +224,8 @@ void Recorder::stop_waiting() {
   if (at_) {
     Graph waiting = graph_;
     finish_graph(waiting);
-    execute(waiting, *make_plan(waiting, alive_now(waiting), cache_.options.numerics));
+    const auto plan = make_plan(waiting, alive_now(waiting), cache_.options.numerics);
+    execute(plan->graph(waiting), *plan);
   }
   give_back();
   known_.for_each([](Known& k) { k.reused = false; });
@@ -520,7 +521,7 @@ void Recorder::run(bool in_the_middle) {
   ++stretch_;
   if (observed_) tell(plan, !whole);
   useless_ &= whole && !in_the_middle && !pays(*plan, at_);
-  if (!recording_) execute(entry_->graph, *plan);
+  if (!recording_) execute(plan->graph(entry_->graph), *plan);
 }
 
 }  // namespace weft::graph

@@ -109,7 +109,7 @@ class Recorder final : public detail::Deferral {
     Storage* held;  ///< an input, kept alive until it has been read; null: born in this call
     Device device;
     bool owned;
-    bool lazy = false;  ///< addresses of arena_: not memory yet
+    bool lazy = false;  ///< it has no memory (yet): addresses of arena_, or memory that others have taken
     bool alive = true;
     bool written = false;
   };

@@ -62,7 +62,7 @@ Replayable::Replayable(Facts f, std::vector<std::shared_ptr<const Captured>> hel
 }
 
 Replayer::Replayer(std::shared_ptr<const Replayable> what) : what_(std::move(what)) {
-  const Graph& g = what_->facts.entry->graph;
+  const Graph& g = what_->graph();
   storages_ = std::make_unique<Storage[]>(g.buffers.size());
   patches_.resize(g.buffers.size());
   for (size_t b = 0; b < g.buffers.size(); ++b) {
@@ -114,7 +114,7 @@ void Replayer::prepare_group(const Plan::Run& run) {
   for (size_t i = 0; i < group.places.size(); ++i) {
     if (!group.places[i].in_memory()) continue;
     const Plan::Source& from = plan.sources[static_cast<size_t>(run.places_at) + i];
-    const Step& s = f.entry->graph.steps[static_cast<size_t>(from.step)];
+    const Step& s = what_->graph().steps[static_cast<size_t>(from.step)];
     if (from.input >= 0 && s.in[static_cast<size_t>(from.input)].buffer == Operand::kNumber)
       group.places[i].data =
           reinterpret_cast<char*>(const_cast<unsigned char*>(&f.data[f.data_at[static_cast<size_t>(from.step)]])) +
@@ -124,7 +124,7 @@ void Replayer::prepare_group(const Plan::Run& run) {
   for (size_t i = 0; i < group.steps.size(); ++i) {
     const auto k = static_cast<size_t>(plan.step_of[static_cast<size_t>(run.steps_at) + i]);
     group.steps[i].params =
-        f.entry->graph.steps[k].params ? reinterpret_cast<const Scalar*>(&f.data[f.data_at[k]]) : nullptr;
+        what_->graph().steps[k].params ? reinterpret_cast<const Scalar*>(&f.data[f.data_at[k]]) : nullptr;
   }
   if (run.rows >= 0)
     for (const cpu::RowCall& c : plan.row_groups[static_cast<size_t>(run.rows)].calls)
@@ -135,7 +135,7 @@ void Replayer::prepare_group(const Plan::Run& run) {
 void Replayer::prepare_call(int step) {
   const Facts& f = what_->facts;
   const auto k = static_cast<size_t>(step);
-  const Step& s = f.entry->graph.steps[k];
+  const Step& s = what_->graph().steps[k];
   calls_.push_back({&s, s.params || s.attrs_bytes ? &f.data[f.data_at[k]] : nullptr, tensors_.size()});
   for (size_t i = 0; i < s.in.size(); ++i) {
     const Operand& o = s.in[i];
@@ -161,7 +161,7 @@ void Replayer::point(size_t buffer, char* data) {
 
 bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tensor>& results) {
   const Facts& f = what_->facts;
-  const Graph& g = f.entry->graph;
+  const Graph& g = what_->graph();
   const auto source = [&](size_t b) {
     const Facts::Source& s = f.sources[b];
     return s.kind == Facts::Source::Kind::argument ? arguments[static_cast<size_t>(s.argument)]->impl()->storage

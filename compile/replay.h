@@ -52,6 +52,7 @@ struct Captured {
 /// Facts and the memory that replaying them takes. Never changes.
 struct Replayable {
   Replayable(Facts f, std::vector<std::shared_ptr<const Captured>> held);
+  const Graph& graph() const { return facts.plan->graph(facts.entry->graph); }
   Facts facts;
   std::vector<std::shared_ptr<const Captured>> captured;  ///< of the facts
   std::vector<char> result;                               ///< by buffer: results lie in it

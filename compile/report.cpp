@@ -76,10 +76,10 @@ std::string report(Cache& c) {
     const Entry& e = *c.entries[i];
     const Plan& p = *e.plan;
     text += detail::format(
-        "recording {}: {} ops in {} kernels, run {} times; {} ops fused, {} not needed, {} run "
+        "recording {}: {} ops in {} kernels, run {} times; {} ops fused, {} not needed, {} computed before, {} run "
         "twice to save memory; pointwise bytes {} -> {}; memory within the call {} -> {} bytes\n",
-        {i, e.graph.steps.size(), p.kernels, e.runs, p.fused_ops, p.dead_ops, p.again, p.bytes_before, p.bytes_after,
-         p.unplanned_bytes, p.scratch_bytes});
+        {i, e.graph.steps.size(), p.kernels, e.runs, p.fused_ops, p.dead_ops, p.shared_ops, p.again, p.bytes_before,
+         p.bytes_after, p.unplanned_bytes, p.scratch_bytes});
     text += plan_text(e.graph, p);
   }
   for (const std::string& r : c.matched_because) text += "no direct replay: " + r + "\n";

@@ -380,3 +380,29 @@ TEST_CASE("ops that have to read values say why") {
   CHECK_THAT(fast.report(), Contains("as its ops need, after nonzero: nonzero") && Contains("gradient of prod") &&
                                 Contains("one_hot"));
 }
+
+TEST_CASE("common subexpressions are computed once") {
+  manual_seed(4);
+  bool hold = false;
+  Tensor held;
+  const auto f = [&](const Tensor& x, const Tensor& y) {
+    const Tensor a = x.exp().matmul(y), b = x.exp().mul(y).sin(), c = x.exp().t().sin();
+    const Tensor d = (x.exp() * y).sin() + a;  // the same again, and what follows from it
+    Tensor changed = x.exp();
+    changed.mul_(y);  // not the same any more
+    if (hold) held = x.exp();
+    return std::vector<Tensor>{a + c, b, d, changed.sin(), x.exp() + x.mul(2) * x.mul(3)};
+  };
+  const Tensor x = rand({70, 70}), y = rand({70, 70});
+  for (CompileMode mode : {CompileMode::default_, CompileMode::reduce_overhead}) {
+    auto fast = compile(f, {.mode = mode, .verify_every = 0, .pure = true});
+    for (int i = 0; i < 7; ++i) {
+      hold = i == 2;
+      const Tensor now = x + i;
+      CHECK(same_bits(fast(now, y), f(now, y)));
+      if (hold) CHECK(same_bits(held, now.exp()));
+    }
+    CAPTURE(fast.report());
+    CHECK_THAT(fast.report(), Contains(" 6 computed before"));
+  }
+}
