@@ -145,8 +145,9 @@ void Recorder::execute_in_order(const std::vector<Step>& steps) {
   for (size_t k = 0; k < steps.size(); ++k) run_step(steps[k], k, storages_.get());
 }
 
-void Recorder::execute(const Graph& g, const Plan& plan) {
-  if (may_overlap(slots_)) return execute_in_order(g.steps);
+void Recorder::execute(const Graph& recorded, const Plan& plan) {
+  if (may_overlap(slots_)) return execute_in_order(recorded.steps);
+  const Graph& g = plan.graph(recorded);
   const Running running;
   std::optional<Block> block;
   char* scratch = nullptr;

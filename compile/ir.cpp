@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/written_inputs.h"
 
 namespace weft::graph {
 namespace {
@@ -40,7 +41,8 @@ std::string Step::name() const {
 
 bool Step::same(const Step& o) const {
   return op == o.op && loops == o.loops && compute == o.compute && truth == o.truth && params == o.params &&
-         attrs_bytes == o.attrs_bytes && rows == o.rows && same_operands(in, o.in) && same_operands(out, o.out);
+         attrs_bytes == o.attrs_bytes && rows == o.rows && written == o.written && same_operands(in, o.in) &&
+         same_operands(out, o.out);
 }
 
 void Graph::add(Step s, const CallSite& site) {
@@ -54,7 +56,9 @@ void Graph::add(Step s, const CallSite& site) {
                       .group = s.group,
                       .compute = s.compute,
                       .truth = s.truth,
-                      .by_rows = s.rows.rows != 0});
+                      .by_rows = s.rows.rows != 0,
+                      .may_write = !s.pointwise() && may_write_inputs(*s.op),
+                      .written = s.written});
   const auto operand = [&](const Operand& o) {
     words.push_back(Pattern::head(o.buffer, o.dtype, o.sizes.size()));
     if (!o.in_memory()) return;
@@ -81,9 +85,8 @@ void Graph::number() {
     for (Operand& o : s.in) read(o);
     for (Operand& o : s.out)
       if (o.in_memory()) o.value = holds[static_cast<size_t>(o.buffer)] = values++;
-    if (s.out.empty())
-      for (Operand& o : s.in)
-        if (o.in_memory()) holds[static_cast<size_t>(o.buffer)] = values++;
+    for (size_t i = 0; i < s.in.size(); ++i)
+      if (s.writes(i) && s.in[i].in_memory()) holds[static_cast<size_t>(s.in[i].buffer)] = values++;
   }
 }
 

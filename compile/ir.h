@@ -27,6 +27,10 @@ struct Operand {
   bool contiguous = true;
 
   bool in_memory() const { return buffer >= 0; }
+  /// Whether it is all of a buffer of so many bytes.
+  bool covers(size_t bytes) const {
+    return offset == 0 && detail::is_dense(sizes, strides) && static_cast<size_t>(numel) * itemsize(dtype) == bytes;
+  }
   bool same_place(const Operand& o) const {
     return buffer == o.buffer && dtype == o.dtype && offset == o.offset && sizes == o.sizes && strides == o.strides;
   }
@@ -42,9 +46,20 @@ struct Step {
   int params = 0;          ///< numbers of a pointwise op
   size_t attrs_bytes = 0;  ///< of a structured op
   RowWise rows;            ///< of a structured op
+  unsigned written = 0;    ///< bit i: input i is changed; see writes()
   int group = 0;           ///< steps of one group may run as one kernel
 
   bool pointwise() const { return info != nullptr; }
+  /// Whether the step changes input `i`. One without outputs (an optimizer's update) changes all.
+  bool writes(size_t i) const { return out.empty() || (i < 32 && (written >> i & 1)); }
+  /// Calls `f(operand)` for all memory that the step changes.
+  template <class F>
+  void each_written(F f) const {
+    for (const Operand& o : out)
+      if (o.in_memory()) f(o);
+    for (size_t i = 0; i < in.size(); ++i)
+      if (writes(i) && in[i].in_memory()) f(in[i]);
+  }
   DType computed() const { return loops->writes_bool ? DType::bool_ : compute; }
   /// The op's name; gradients of pointwise ops end in "_backward".
   std::string name() const;
@@ -65,6 +80,8 @@ struct Pattern {
   int params, n_in, n_out, group;
   DType compute;
   bool truth, by_rows;
+  bool may_write;    ///< may_write_inputs()
+  unsigned written;  ///< of such
 
   static uint64_t head(int buffer, DType dtype, int dims) {
     return static_cast<uint32_t>(buffer) | static_cast<uint64_t>(dtype) << 32 | static_cast<uint64_t>(dims) << 40;

@@ -55,8 +55,7 @@ class Recomputation {
     }
     for (int k = 0; k < static_cast<int>(g_.steps.size()); ++k) {
       const Step& s = g_.steps[static_cast<size_t>(k)];
-      for (const Operand& o : s.out.empty() ? s.in : s.out)
-        if (o.in_memory()) writes_[static_cast<size_t>(o.buffer)].push_back(k);
+      s.each_written([&](const Operand& o) { writes_[static_cast<size_t>(o.buffer)].push_back(k); });
     }
     piece_of_.assign(g_.buffers.size(), nullptr);
     for (const Piece& p : pieces_) piece_of_[p.buffer] = &p;
@@ -65,7 +64,7 @@ class Recomputation {
       const auto& writes = writes_[p.buffer];
       if (bytes < kLeastBytes || writes.size() != 1) continue;
       const auto k = static_cast<size_t>(writes[0]);
-      if (!g_.steps[k].pointwise() || run_of_[k] < 0) continue;
+      if (!g_.steps[k].pointwise() || run_of_[k] < 0 || !g_.steps[k].out[0].covers(bytes)) continue;
       const auto& u = uses[p.buffer];
       Gap best{p.buffer, bytes, writes[0], 0, 0};
       for (size_t i = 1; i < u.size(); ++i)

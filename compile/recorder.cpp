@@ -94,6 +94,7 @@ bool Recorder::matches(const Graph& g, const Key& key) {
       p.params != key.params || p.attrs_bytes != key.attrs_bytes || p.n_in != key.n_in || p.n_out != key.n_out)
     return false;
   // Attributes may change from call to call, but not what a group of rows rests on.
+  if (p.may_write && p.written != key.written()) return false;
   if (p.by_rows && g.steps[at_].rows != key.rows()) return false;
   const uint64_t* w = g.words.data() + p.words;
   const auto same = [&](const Tensor& t, bool writes) {
@@ -115,7 +116,7 @@ bool Recorder::matches(const Graph& g, const Key& key) {
     return slot == expected;
   };
   for (int i = 0; i < key.n_in; ++i)
-    if (!same(key.in[i], key.n_out == 0)) return false;
+    if (!same(key.in[i], key.n_out == 0 || (p.written && i < 32 && (p.written >> i & 1)))) return false;
   for (int i = 0; i < key.n_out; ++i)
     if (!same(key.out[i], true)) return false;
   return true;
@@ -149,7 +150,9 @@ Step Recorder::describe(const Key& key) {
     if (writes) slots_[static_cast<size_t>(o.buffer)].written = true;
     return o;
   };
-  for (int i = 0; i < key.n_in; ++i) s.in.push_back(operand(key.in[i], key.n_out == 0));
+  s.written = key.written();
+  for (int i = 0; i < key.n_in; ++i)
+    s.in.push_back(operand(key.in[i], key.n_out == 0 || (i < 32 && (s.written >> i & 1))));
   for (int i = 0; i < key.n_out; ++i) s.out.push_back(operand(key.out[i], true));
   return s;
 }
@@ -222,10 +225,17 @@ std::vector<char> Recorder::alive_now(const Graph& g) {
 
 void Recorder::stop_waiting() {
   if (at_) {
+    struct Forget {  // a kernel failed: what ran does not run again
+      Recorder* r;
+      ~Forget() {
+        if (r) r->forget();
+      }
+    } forget_on_error{this};
     Graph waiting = graph_;
     finish_graph(waiting);
     const auto plan = make_plan(waiting, alive_now(waiting), cache_.options.numerics);
-    execute(plan->graph(waiting), *plan);
+    execute(waiting, *plan);
+    forget_on_error.r = nullptr;
   }
   give_back();
   known_.for_each([](Known& k) { k.reused = false; });
@@ -408,7 +418,10 @@ void Recorder::forget() noexcept {
   slots.swap(slots_);
   for (const Slot& s : slots)
     if (s.held) known_.erase(s.held);
-  known_.for_each([](Known& k) { k = {.slot = -1, .birth = -1, .born = k.born, .reused = false, .lazy = 0}; });
+  known_.for_each([&](Known& k) {
+    need_memory(k);
+    k = {.slot = -1, .birth = -1, .born = k.born, .reused = false, .lazy = 0};
+  });
   if (arena_) arena_->leave();
   arena_ = nullptr;
   expected_passing_ = nullptr;
@@ -521,7 +534,7 @@ void Recorder::run(bool in_the_middle) {
   ++stretch_;
   if (observed_) tell(plan, !whole);
   useless_ &= whole && !in_the_middle && !pays(*plan, at_);
-  if (!recording_) execute(plan->graph(entry_->graph), *plan);
+  if (!recording_) execute(entry_->graph, *plan);
 }
 
 }  // namespace weft::graph

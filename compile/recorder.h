@@ -9,6 +9,7 @@
 #include "compile/plan.h"
 #include "compile/pointer_map.h"
 #include "core/address_arena.h"
+#include "core/written_inputs.h"
 
 namespace weft::graph {
 
@@ -134,9 +135,9 @@ class Recorder final : public detail::Deferral {
     size_t attrs_bytes;
     const void* attrs;  ///< of a structured op
 
-    RowWise rows() const {
-      return info ? RowWise() : row_wise({*op, in, n_in, const_cast<Tensor*>(out), n_out, attrs});
-    }
+    RowWise rows() const { return info ? RowWise() : row_wise(call()); }
+    unsigned written() const { return info || n_out == 0 ? 0 : written_inputs(call()); }
+    OpCall call() const { return {*op, in, n_in, const_cast<Tensor*>(out), n_out, attrs}; }
   };
 
   void add(const Key& key, const Scalar* params);
@@ -154,7 +155,7 @@ class Recorder final : public detail::Deferral {
   void run(bool in_the_middle);
   void tell(const std::shared_ptr<const Plan>& plan, bool recorded);
   void keep(const std::shared_ptr<Entry>& made);  // Cache::mutex held
-  void execute(const Graph& g, const Plan& plan);
+  void execute(const Graph& recorded, const Plan& plan);
   /// The steps so far, one by one.
   void execute_in_order(const std::vector<Step>& steps);
   /// A new recording begins here: what waits runs, and from now on nothing does.

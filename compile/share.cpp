@@ -47,9 +47,7 @@ bool comparable(const Step& s) {
 
 std::shared_ptr<const Graph> share_common(const Graph& g, const std::vector<char>& alive, Plan& plan) {
   std::vector<int> writes(g.buffers.size(), 0);
-  for (const Step& s : g.steps)
-    for (const Operand& o : s.out.empty() ? s.in : s.out)
-      if (o.in_memory()) ++writes[static_cast<size_t>(o.buffer)];
+  for (const Step& s : g.steps) s.each_written([&](const Operand& o) { ++writes[static_cast<size_t>(o.buffer)]; });
 
   std::unordered_map<std::string, size_t> seen;
   std::vector<const Operand*> instead(g.buffers.size(), nullptr);  // by buffer
@@ -65,7 +63,7 @@ std::shared_ptr<const Graph> share_common(const Graph& g, const std::vector<char
     const Step& s = now().steps[k];
     if (!comparable(s)) continue;
     const auto b = static_cast<size_t>(s.out[0].buffer);
-    if (writes[b] != 1) continue;
+    if (writes[b] != 1 || !s.out[0].covers(g.buffers[b].bytes)) continue;
     const auto [first, added] = seen.try_emplace(Key(s).text(), k);
     if (added || alive[b]) continue;
     const Operand& same = g.steps[first->second].out[0];
