@@ -5,7 +5,6 @@
 #include "compile/execute.h"
 #include "compile/recorder.h"
 #include "compile/report.h"
-#include "core/allocator.h"
 #include "core/profile.h"
 
 namespace weft::graph {
@@ -23,21 +22,6 @@ bool may_overlap(const Slots& slots) {
   }
   return false;
 }
-
-class Block {
- public:
-  explicit Block(size_t bytes) : at_(static_cast<char*>(detail::cpu_allocate(bytes))), bytes_(bytes) {}
-  Block(Block&& o) noexcept : at_(std::exchange(o.at_, nullptr)), bytes_(o.bytes_) {}
-  Block& operator=(Block&&) = delete;
-  ~Block() {
-    if (at_) detail::cpu_free(at_, bytes_);
-  }
-  char* at() const { return at_; }
-
- private:
-  char* at_;
-  size_t bytes_;
-};
 
 }  // namespace
 

@@ -1,5 +1,8 @@
 #pragma once
+#include <utility>
+
 #include "compile/ir.h"
+#include "core/allocator.h"
 #include "core/tensor.h"
 #include "core/thread_state.h"
 
@@ -18,6 +21,22 @@ struct Running {
   }
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;
+};
+
+/// Memory for the time of a call.
+class Block {
+ public:
+  explicit Block(size_t bytes) : at_(static_cast<char*>(detail::cpu_allocate(bytes))), bytes_(bytes) {}
+  Block(Block&& o) noexcept : at_(std::exchange(o.at_, nullptr)), bytes_(o.bytes_) {}
+  Block& operator=(Block&&) = delete;
+  ~Block() {
+    if (at_) detail::cpu_free(at_, bytes_);
+  }
+  char* at() const { return at_; }
+
+ private:
+  char* at_;
+  size_t bytes_;
 };
 
 /// What `o` names, in `storage`, of which it becomes an owner.

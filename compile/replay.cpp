@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "compile/execute.h"
 #include "compile/report.h"
-#include "core/allocator.h"
 #include "core/error.h"
 
 namespace weft::graph {
@@ -184,14 +184,8 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
       if (memory[i].first < memory[i - 1].second) return false;
   }
 
-  struct Block {
-    void* at = nullptr;
-    size_t bytes;
-    ~Block() {
-      if (at) detail::cpu_free(at, bytes);
-    }
-  } block{nullptr, f.plan->scratch_bytes};
-  if (block.bytes) block.at = detail::cpu_allocate(block.bytes);
+  std::optional<Block> block;
+  if (f.plan->scratch_bytes) block.emplace(f.plan->scratch_bytes);
   std::vector<Tensor> made;  // owners of the memory of results
   for (size_t b = 0; b < f.sources.size(); ++b) {
     if (f.sources[b].kind != Facts::Source::Kind::born) {
@@ -204,7 +198,7 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
       p->offset = static_cast<int64_t>(b);
       made.push_back(Tensor::from_impl(p));
     } else if (f.plan->scratch[b] >= 0) {
-      point(b, static_cast<char*>(block.at) + f.plan->scratch[b]);
+      point(b, block->at() + f.plan->scratch[b]);
     }
   }
   {
@@ -213,7 +207,7 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
     for (size_t r = 0; r < runs_.size(); ++r) {
       const Run& run = runs_[r];
       for (; move != f.plan->moves.end() && move->run <= static_cast<int>(r); ++move)
-        point(static_cast<size_t>(move->buffer), static_cast<char*>(block.at) + move->scratch);
+        point(static_cast<size_t>(move->buffer), block->at() + move->scratch);
       if (run.group >= 0) {
         const Group& group = groups_[static_cast<size_t>(run.group)];
         if (run.plan->rows >= 0) {

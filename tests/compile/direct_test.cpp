@@ -6,6 +6,7 @@
 #include "core/allocator.h"
 #include "core/error.h"
 #include "tests/catch.h"
+#include "tests/compile/no_gaps.h"
 #include "tests/same_bits.h"
 #include "weft.h"
 
@@ -19,13 +20,6 @@ constexpr CompileMode kModes[] = {CompileMode::default_, CompileMode::reduce_ove
 CompileOptions direct(bool pure = false) {
   return {.mode = CompileMode::reduce_overhead, .on_fallback = OnFallback::silent, .pure = pure};
 }
-
-// Options of ops have gaps between their members, whose bytes are cleared where the compiler can.
-#if __has_builtin(__builtin_clear_padding)
-constexpr bool kNoGaps = true;
-#else
-constexpr bool kNoGaps = false;
-#endif
 
 std::atomic<int> runs{0};
 
