@@ -39,6 +39,9 @@ class Block {
   size_t bytes_;
 };
 
+/// Whether the op's kernel takes numbers from a generator: the order of such kernels is that of the program.
+bool draws(const OpRecord* op);
+
 /// What `o` names, in `storage`, of which it becomes an owner.
 Tensor tensor_of(const Operand& o, Storage& storage);
 

@@ -15,6 +15,10 @@ struct Piece {
 /// Of all buffers that are not alive at the end and in memory at all, by first run.
 std::vector<Piece> pieces_of(const Graph& g, const Plan& plan);
 
+/// Which piece takes the place of which: results of pointwise steps that of an operand of theirs that nobody needs
+/// afterwards. By piece: the one before, or -1.
+std::vector<int> heirs(const Graph& g, const Plan& plan, const std::vector<Piece>& pieces);
+
 /// Calls `f(operand)` for what `run` finds in memory or puts there.
 template <class F>
 void touched(const Graph& g, const Plan& plan, const Plan::Run& run, F f) {
@@ -30,6 +34,9 @@ void touched(const Graph& g, const Plan& plan, const Plan::Run& run, F f) {
   for (int p = run.places_at; p < run.places_at + run.places; ++p)
     if (plan.places[static_cast<size_t>(p)].in_memory()) meet(plan.sources[static_cast<size_t>(p)].in(g));
 }
+
+/// Exchanges neighbours among the runs that have nothing to do with each other where less memory is in use then.
+void order_runs(const Graph& g, Plan& plan);
 
 /// Adds runs that compute results of pointwise and row-wise steps again, just before their next use, where the memory
 /// that they would take in between is what the peak consists of.

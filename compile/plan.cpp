@@ -92,6 +92,7 @@ class Planner {
       if (!add_rows(first, end)) add_apart(first, end);
       first = end;
     }
+    order_runs(g_, *plan_);
     if (numerics_ == Numerics::match) recompute(g_, *plan_);
     lay_out(g_, *plan_);
   }

@@ -27,6 +27,9 @@ class Recomputation {
     live_.assign(plan_.runs.size(), 0);
     for (const Piece& p : pieces_)
       for (int r = p.first; r <= p.last; ++r) live(r) += g_.buffers[p.buffer].bytes;
+    const std::vector<int> earlier = heirs(g_, plan_, pieces_);
+    for (size_t i = 0; i < pieces_.size(); ++i)
+      if (earlier[i] >= 0) live(pieces_[i].first) -= g_.buffers[pieces_[i].buffer].bytes;
     const size_t before = peak();
     if (before < kLeastPeak) return;
     find_gaps();

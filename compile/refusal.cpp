@@ -3,13 +3,13 @@
 
 #include "autograd/meta.h"
 #include "compile/direct.h"
+#include "compile/execute.h"
 #include "compile/report.h"
 #include "core/error.h"
 #include "core/ops/dropout.h"
 #include "core/ops/random.h"
 
 namespace weft::graph {
-namespace {
 
 bool draws(const OpRecord* op) {
   for (const OpRecord* r : {&RandomOp::record, &SeededOp::bernoulli, &SeededOp::poisson, &SeededOp::multinomial,
@@ -17,6 +17,8 @@ bool draws(const OpRecord* op) {
     if (op == r) return true;
   return false;
 }
+
+namespace {
 
 // In place, of fresh memory: a fill.
 bool fills(const Step& s, const Operand& o) { return !s.out.empty() && s.out[0].same_place(o); }
