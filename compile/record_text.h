@@ -1,0 +1,35 @@
+#pragma once
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/pointwise.h"
+
+// The texts of the records of pointwise ops (core/ops/record.h), and of what they need, inside of the library:
+// generated code is made of the very text that the kernels were compiled of.
+namespace weft::graph {
+
+struct SourceText {
+  std::string_view name;  ///< of the file, from the root
+  std::string_view text;
+};
+std::span<const SourceText> source_texts();
+
+/// What every generated text begins with: the words of records that are light, and the elements of bf16 and f16.
+const std::string& common_text();
+
+/// A record as generated code uses it.
+struct RecordText {
+  std::string_view name;  ///< of the struct in weft::ops
+  std::string_view text;  ///< the struct
+  bool forward_light = false, backward_light[3] = {};
+  /// Whether the function costs so little that more is gained by keeping values in registers than by a loop of its own.
+  /// `which`: -1 forward, else the gradient of that input.
+  bool light(int which) const { return which < 0 ? forward_light : backward_light[which]; }
+};
+/// Null: not an op of core/ops/pointwise.def.
+const RecordText* record_text(const PointwiseInfo* info);
+/// "forward", "backward", "backward_a" ..
+std::string_view function_name(const PointwiseInfo& info, int which);
+
+}  // namespace weft::graph
