@@ -37,9 +37,12 @@ const char* type_name(DType t) {
   }
   return "";
 }
-// In memory bool is a byte that need not be 0 or 1.
-std::string memory_type(DType t) { return t == DType::bool_ ? "uint8_t" : type_name(t); }
 bool is_half(DType t) { return t == DType::bf16 || t == DType::f16; }
+// In memory bool is a byte that need not be 0 or 1; and loops that copy structs do not vectorise.
+std::string memory_type(DType t) { return t == DType::bool_ ? "uint8_t" : is_half(t) ? "uint16_t" : type_name(t); }
+std::string loaded(DType t, const std::string& from) {
+  return t == DType::bool_ ? from + " != 0" : is_half(t) ? type_name(t) + ("{" + from + "}") : from;
+}
 
 // Floats to integers saturate: that is the converter's to say.
 bool says(DType to, DType from) { return to == DType::bool_ || is_floating(to) || !is_floating(from); }
@@ -164,13 +167,12 @@ class Generator {
       const std::string at = std::to_string(segment.reads.size()), type = memory_type(from.dtype);
       name = (from.kind == Kind::single ? "s" : "a") + at;
       segment.reads.push_back(p);
-      const char* bit = from.dtype == DType::bool_ ? " != 0" : "";
+      const std::string declared = std::string("const ") + type_name(from.dtype) + " " + name + " = ";
       if (from.kind == Kind::single) {
-        head += std::string("  const ") + type_name(from.dtype) + " " + name + " = *(const " + type + "*)at[" + at +
-                "]" + bit + ";\n";
+        head += "  " + declared + loaded(from.dtype, "*(const " + type + "*)at[" + at + "]") + ";\n";
       } else {
         head += "  const " + type + "* const x" + at + " = (const " + type + "*)at[" + at + "];\n";
-        lines += std::string("    const ") + type_name(from.dtype) + " " + name + " = x" + at + "[i]" + bit + ";\n";
+        lines += "    " + declared + loaded(from.dtype, "x" + at + "[i]") + ";\n";
       }
       return name;
     };
@@ -206,7 +208,7 @@ class Generator {
       const std::string at = std::to_string(segment.writes.size()), type = memory_type(place(group, p).dtype);
       head += "  " + type + "* const y" + at + " = (" + type + "*)at[" +
               std::to_string(segment.reads.size() + segment.writes.size()) + "];\n";
-      lines += "    y" + at + "[i] = " + values[p] + ";\n";
+      lines += "    y" + at + "[i] = " + values[p] + (is_half(place(group, p).dtype) ? ".bits" : "") + ";\n";
       segment.writes.push_back(p);
     }
     return {std::move(segment), head + "  WEFT_LOOP\n  for (int64_t i = 0; i < n; ++i) {\n" + lines + "  }\n"};
