@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/code_cache.h"
 #include "core/custom_source.h"
-#include "kernels/cuda/code_cache.h"
 
 // Users' own ops as device code: the kernels of built-in records (pointwise.cuh) around the text of the op.
 namespace weft::gpu {

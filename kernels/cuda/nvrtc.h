@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/cuda/code_cache.h"
+#include "core/code_cache.h"
 
 // NVIDIA's run-time compiler, loaded when it is first asked for: needs neither a GPU nor the toolkit at build time.
 namespace weft::gpu {

@@ -1,11 +1,7 @@
 // Users' own ops on a device: the public path, the compilation of their texts, and the folder of compiled kernels.
 #include "autograd/custom_op.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <filesystem>
-#include <fstream>
 
 #include "autograd/autograd.h"
 #include "core/device_backend.h"
@@ -15,6 +11,7 @@
 #include "kernels/cuda/custom_code.h"
 #include "kernels/cuda/nvrtc.h"
 #include "tests/cuda/need_device.h"
+#include "tests/folder.h"
 
 // clang-format off
 WEFT_REGISTER_OP(DeviceSnake, device_snake,
@@ -149,29 +146,14 @@ TEST_CASE("own ops on a device run in the order of their stream") {
 
 // ---- compilation, which needs no device
 
-class Folder {
- public:
-  Folder() {
-    char name[] = "/tmp/weft_kernels_XXXXXX";
-    path_ = mkdtemp(name);
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  std::string at(const char* name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 TEST_CASE("own ops: their texts compile for devices; refused ones are told in the compiler's words") {
   std::string why;
   if (!Nvrtc::load(&why)) {
     WARN("needs NVRTC: " << why);
     return;
   }
-  const Folder folder;
-  CodeCache cache(folder.at("kept/here"));
+  const test::TemporaryFolder folder;
+  CodeCache cache(folder.file("kept/here"));
   const auto compile = [&](const char* name, int which, CustomKernel kernel, int architecture = 90) {
     return custom_code(*find_custom_op(name), which, kernel, architecture, cache);
   };
@@ -185,7 +167,7 @@ TEST_CASE("own ops: their texts compile for devices; refused ones are told in th
   CHECK(compile("device_both", -1, CustomKernel::strided_i64, 80).image.substr(1, 3) == "ELF");
   // Kept: the second time it is read, not compiled.
   const std::string path = [&] {
-    for (const auto& entry : std::filesystem::directory_iterator(folder.at("kept/here")))
+    for (const auto& entry : std::filesystem::directory_iterator(folder.file("kept/here")))
       if (std::filesystem::file_size(entry.path()) > rows.image.size()) return entry.path().string();
     return std::string();
   }();
@@ -198,59 +180,6 @@ TEST_CASE("own ops: their texts compile for devices; refused ones are told in th
   const std::string message = message_of([&] { custom_code(wrong, -1, CustomKernel::rows_f32, 90, cache); });
   CHECK(has(message, "device_snake: its text does not compile"));
   CHECK(has(message, "missing"));
-}
-
-TEST_CASE("the folder of compiled kernels: private, checked, bounded, and optional") {
-  const Folder folder;
-  const std::string home = folder.at("a/b");
-  CodeCache cache(home, 4000);
-  const CompiledKernel kernel{std::string("\0code\1", 6), "name"};
-  CompiledKernel found;
-  CHECK(!cache.find("key", found));
-  cache.store("key", kernel);
-  REQUIRE(cache.find("key", found));
-  CHECK(found.image == kernel.image);
-  CHECK(found.name == kernel.name);
-  CHECK(!cache.find("other key", found));
-  struct stat s {};
-  REQUIRE(stat(home.c_str(), &s) == 0);
-  CHECK((s.st_mode & 0777) == 0700);
-  REQUIRE(stat(cache.path("key").c_str(), &s) == 0);
-  CHECK((s.st_mode & 0777) == 0600);
-
-  // What others may write is not believed, nor what was damaged or cut; a store puts it right.
-  chmod(cache.path("key").c_str(), 0622);
-  CHECK(!cache.find("key", found));
-  chmod(cache.path("key").c_str(), 0600);
-  CHECK(cache.find("key", found));
-  {
-    std::fstream file(cache.path("key"), std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(-1, std::ios::end);
-    file.put('x');
-  }
-  CHECK(!cache.find("key", found));
-  cache.store("key", kernel);
-  CHECK(cache.find("key", found));
-  std::filesystem::resize_file(cache.path("key"), 20);
-  CHECK(!cache.find("key", found));
-  std::filesystem::remove(cache.path("key"));
-  std::filesystem::create_symlink("/etc/hostname", cache.path("key"));
-  CHECK(!cache.find("key", found));
-
-  // The oldest go first.
-  for (int i = 0; i < 8; ++i) cache.store("kernel " + std::to_string(i), {std::string(800, 'c'), "name"});
-  uint64_t total = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(home))
-    if (!entry.is_symlink()) total += entry.file_size();
-  CHECK(total <= 4000);
-  CHECK(cache.find("kernel 7", found));
-  CHECK(!cache.find("kernel 0", found));
-
-  CodeCache none(""), refused("/proc/weft");
-  none.store("key", kernel);
-  CHECK(!none.find("key", found));
-  refused.store("key", kernel);
-  CHECK(!refused.find("key", found));
 }
 
 }  // namespace

@@ -4,22 +4,25 @@
 #include <string>
 #include <utility>
 
-namespace weft::gpu {
+namespace weft::detail {
 
-/// What the run-time compiler made: device code that the driver loads, and the name of the kernel in it.
+/// What a compiler made while the program ran: code that the driver or the loader takes, and the name of a kernel in
+/// it.
 struct CompiledKernel {
   std::string image, name;
 };
 
 /// Compiled kernels in a folder of this user's, one file each. Only files that belong to this user, that nobody else
 /// may write and whose checksum and key are right are believed; others count as missing. A folder that cannot be used
-/// costs compilations, and is named on stderr once.
+/// costs compilations, and is named on stderr once. One thread at a time.
 class CodeCache {
  public:
   /// `folder` is made when something is first stored; "": nothing is kept.
   explicit CodeCache(std::string folder, uint64_t limit = uint64_t{64} << 20)
       : folder_(std::move(folder)), limit_(limit) {}
-  /// That of this process: WEFT_CACHE_DIR, else $XDG_CACHE_HOME/weft, else ~/.cache/weft.
+  /// WEFT_CACHE_DIR, else $XDG_CACHE_HOME/weft, else ~/.cache/weft; "" without a home.
+  static std::string standard_folder();
+  /// In that folder.
   static CodeCache& standard();
 
   /// `key`: everything that the code depends on.
@@ -42,4 +45,4 @@ class CodeCache {
 /// FNV-1a.
 uint64_t hash_bytes(const char* data, size_t bytes, uint64_t from = 0xcbf29ce484222325ull);
 
-}  // namespace weft::gpu
+}  // namespace weft::detail

@@ -1,4 +1,4 @@
-#include "kernels/cuda/code_cache.h"
+#include "core/code_cache.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-namespace weft::gpu {
+namespace weft::detail {
 namespace {
 
 constexpr char kMagic[16] = "weft kernel 1\n";
@@ -70,19 +70,19 @@ bool write_all(int file, const char* from, size_t bytes) {
 
 bool private_to_us(const struct stat& s) { return s.st_uid == geteuid() && (s.st_mode & (S_IWGRP | S_IWOTH)) == 0; }
 
-std::string standard_folder() {
-  if (const char* folder = std::getenv("WEFT_CACHE_DIR")) return folder;
-  if (const char* caches = std::getenv("XDG_CACHE_HOME"); caches && *caches == '/')
-    return std::string(caches) + "/weft";
-  if (const char* home = std::getenv("HOME"); home && *home) return std::string(home) + "/.cache/weft";
-  return {};
-}
-
 }  // namespace
 
 uint64_t hash_bytes(const char* data, size_t bytes, uint64_t from) {
   for (size_t i = 0; i < bytes; ++i) from = (from ^ static_cast<unsigned char>(data[i])) * 0x100000001b3ull;
   return from;
+}
+
+std::string CodeCache::standard_folder() {
+  if (const char* folder = std::getenv("WEFT_CACHE_DIR")) return folder;
+  if (const char* caches = std::getenv("XDG_CACHE_HOME"); caches && *caches == '/')
+    return std::string(caches) + "/weft";
+  if (const char* home = std::getenv("HOME"); home && *home) return std::string(home) + "/.cache/weft";
+  return {};
 }
 
 CodeCache& CodeCache::standard() {
@@ -192,4 +192,4 @@ void CodeCache::trim() {
     if (::unlink(entries[i].path.c_str()) == 0) total -= entries[i].bytes;
 }
 
-}  // namespace weft::gpu
+}  // namespace weft::detail
