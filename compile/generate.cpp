@@ -148,7 +148,7 @@ class Generator {
       functions_ += " " + op(group, k).name();
       records_.insert(record_text(op(group, k).info));
     }
-    functions_ += "\nextern \"C\" void " + Generated::name(out_.function_count) +
+    functions_ += "\nWEFT_FUNCTION " + Generated::name(out_.function_count) +
                   "(char* const* at, const Number* p, int64_t n) {\n" + body + "}\n";
     bodies_.emplace(body, out_.function_count);
     return out_.function_count++;
@@ -239,6 +239,7 @@ class Generator {
     for (std::string_view text : texts) out_.text.append("\n").append(text);
     out_.text +=
         "\nstruct Number {\n  double f64;\n  int64_t i64;\n};\n"
+        "#define WEFT_FUNCTION extern \"C\" __attribute__((visibility(\"default\"))) void\n"
         "#if defined(__clang__)\n#define WEFT_LOOP _Pragma(\"clang loop vectorize(assume_safety)\")\n"
         "#else\n#define WEFT_LOOP _Pragma(\"GCC ivdep\")\n#endif\n" +
         functions_ + "\n}  // namespace weft::ops\n";
