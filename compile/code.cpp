@@ -3,7 +3,6 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "compile/record_text.h"
 #include "compile/report.h"
 #include "core/error.h"
 
@@ -36,7 +35,7 @@ const Generated* Code::ask(const Graph& g, const Plan& plan) {
       hopeless_ = true;
       return nullptr;
     }
-    if (debug_level() >= 3) debug(3, "generated code:\n" + generated_.text.substr(common_text().size()));
+    if (debug_level() >= 3) debug(3, "generated code:\n" + generated_.loops);
     native_ = make_native(std::move(generated_.text));
     if (mode == "wait") native_->wait();
   }

@@ -143,12 +143,12 @@ class Generator {
     const auto known = bodies_.find(body);
     if (known != bodies_.end()) return known->second;
     if (out_.function_count == kMostFunctions) return -1;
-    functions_ += "\n//";
+    out_.loops += "\n//";
     for (int k = first; k < end; ++k) {
-      functions_ += " " + op(group, k).name();
+      out_.loops += " " + op(group, k).name();
       records_.insert(record_text(op(group, k).info));
     }
-    functions_ += "\nWEFT_FUNCTION " + Generated::name(out_.function_count) +
+    out_.loops += "\nWEFT_FUNCTION " + Generated::name(out_.function_count) +
                   "(char* const* at, const Number* p, int64_t n) {\n" + body + "}\n";
     bodies_.emplace(body, out_.function_count);
     return out_.function_count++;
@@ -242,13 +242,12 @@ class Generator {
         "#define WEFT_FUNCTION extern \"C\" __attribute__((visibility(\"default\"))) void\n"
         "#if defined(__clang__)\n#define WEFT_LOOP _Pragma(\"clang loop vectorize(assume_safety)\")\n"
         "#else\n#define WEFT_LOOP _Pragma(\"GCC ivdep\")\n#endif\n" +
-        functions_ + "\n}  // namespace weft::ops\n";
+        out_.loops + "\n}  // namespace weft::ops\n";
   }
 
   const Graph& g_;
   const Plan& plan_;
   Generated out_;
-  std::string functions_;
   std::unordered_map<std::string, int> bodies_;
   std::set<const RecordText*> records_;
 };

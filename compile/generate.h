@@ -11,7 +11,8 @@
 namespace weft::graph {
 
 struct Generated {
-  std::string text;  ///< a translation unit that includes nothing; empty: there is nothing to gain
+  std::string text;   ///< a translation unit that includes nothing; empty: there is nothing to gain
+  std::string loops;  ///< the functions in it
   /// By pointwise group or part of a group, in the order of the plan's runs: the loops, whose `run` is not set.
   std::vector<std::vector<cpu::FusedSegment>> groups;
   std::vector<std::vector<int>> functions;  ///< of the loops: their numbers, see name()
