@@ -11,6 +11,9 @@ namespace weft::graph {
 namespace {
 
 using Kind = cpu::FusedPlace::Kind;
+using Weight = RecordText::Weight;
+
+constexpr int kMostHeavy = 1;  // steps of a loop; with more, values leave the registers
 
 const char* type_name(DType t) {
   switch (t) {
@@ -101,15 +104,16 @@ class Generator {
     return plan_.sources[static_cast<size_t>(group.places_at + p)].in(g_);
   }
 
-  bool light(const Group& group, int k) const {
+  // `called` also where operands cannot be converted.
+  Weight weight(const Group& group, int k) const {
     const Step& s = op(group, k);
     const RecordText* record = record_text(s.info);
     const int which = function_of(s);
-    if (!record || which < -1 || !record->light(which)) return false;
+    if (!record || which < -1) return Weight::called;
     const cpu::FusedStep& f = step(group, k);
     for (int i = 0; i < f.n_in; ++i)
-      if (!f.truth && !says(f.compute, place(group, f.in[i]).dtype)) return false;
-    return says(place(group, f.out).dtype, f.computed);
+      if (!f.truth && !says(f.compute, place(group, f.in[i]).dtype)) return Weight::called;
+    return says(place(group, f.out).dtype, f.computed) ? record->weight(which) : Weight::called;
   }
 
   // A loop for one step gains where operands would be converted by loops of their own.
@@ -126,8 +130,11 @@ class Generator {
     std::vector<cpu::FusedSegment>& segments = out_.groups.emplace_back();
     std::vector<int>& functions = out_.functions.emplace_back();
     for (int first = 0; first < group.steps;) {
-      int end = first;
-      while (end < group.steps && light(group, end)) ++end;
+      int end = first, heavy = 0;
+      for (; end < group.steps; ++end) {
+        const Weight w = weight(group, end);
+        if (w == Weight::called || (w == Weight::heavy && ++heavy > kMostHeavy)) break;
+      }
       if (end > first && pays(group, first, end)) {
         auto [segment, body] = loop(group, first, end);
         if (const int f = function(body, group, first, end); f >= 0) {
@@ -147,6 +154,7 @@ class Generator {
     for (int k = first; k < end; ++k) {
       out_.loops += " " + op(group, k).name();
       records_.insert(record_text(op(group, k).info));
+      transcendental_ |= weight(group, k) == Weight::heavy;
     }
     out_.loops += "\nWEFT_FUNCTION " + Generated::name(out_.function_count) +
                   "(char* const* at, const Number* p, int64_t n) {\n" + body + "}\n";
@@ -235,7 +243,7 @@ class Generator {
     if (out_.function_count == 0) return;
     std::set<std::string_view> texts;  // in an order of their own: equal plans have equal texts
     for (const RecordText* r : records_) texts.insert(r->text);
-    out_.text = common_text() + "\nnamespace weft::ops {\n";
+    out_.text = common_text(transcendental_) + "\nnamespace weft::ops {\n";
     for (std::string_view text : texts) out_.text.append("\n").append(text);
     out_.text +=
         "\nstruct Number {\n  double f64;\n  int64_t i64;\n};\n"
@@ -250,6 +258,7 @@ class Generator {
   Generated out_;
   std::unordered_map<std::string, int> bodies_;
   std::set<const RecordText*> records_;
+  bool transcendental_ = false;
 };
 
 }  // namespace

@@ -8,11 +8,18 @@
 namespace weft::graph {
 namespace {
 
-// Words of a few instructions that vectorise. A function that calls anything else runs by its own loop.
+// Words of a few instructions that vectorise.
 constexpr std::string_view kLight[] = {"T",    "where",    "isnan", "isinf",      "isfinite",   "signbit",
                                        "abs",  "copysign", "sign",  "max",        "min",        "fmax",
                                        "fmin", "clamp",    "fma",   "sqrt",       "rsqrt",      "floor",
                                        "ceil", "trunc",    "round", "zeros_like", "shift_left", "shift_right"};
+// Words that vectorise, of some ten to thirty instructions. A function that calls anything else runs by its own loop.
+constexpr std::string_view kHeavy[] = {"exp",      "exp2", "expm1", "tanh",  "sigmoid",
+                                       "sigmoid2", "log",  "log2",  "log1p", "erf"};
+template <size_t N>
+bool is_in(const std::string_view (&words)[N], std::string_view word) {
+  return std::find(std::begin(words), std::end(words), word) != std::end(words);
+}
 
 std::string_view source(std::string_view name) {
   for (const SourceText& s : source_texts())
@@ -33,25 +40,29 @@ void add_header(std::string& to, std::string_view name) {
 
 bool in_name(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; }
 
-// Whether the body of `function` in the struct calls light words only; false when there is none.
-bool is_light(std::string_view record, std::string_view function) {
+using Weight = RecordText::Weight;
+// Of the body of `function` in the struct, by the words that it calls; `called` when there is none.
+Weight weigh(std::string_view record, std::string_view function) {
   size_t at = record.find(std::string(" ").append(function).append("("));
-  if (at == std::string_view::npos) return false;
+  if (at == std::string_view::npos) return Weight::called;
   at = record.find('{', at);
-  int depth = 0;
+  int depth = 0, heavy = 0;
   size_t begin = at;  // of the latest name
   for (; at < record.size(); ++at) {
     const char c = record[at];
     if (c == '{') ++depth;
-    if (c == '}' && --depth == 0) return true;
+    if (c == '}' && --depth == 0) return heavy == 0 ? Weight::light : heavy == 1 ? Weight::heavy : Weight::called;
     if (c == '/' && record[at + 1] == '/') at = record.find('\n', at);
     if (c == '(' && begin < at) {
       const std::string_view word = record.substr(begin, at - begin);
-      if (std::find(std::begin(kLight), std::end(kLight), word) == std::end(kLight)) return false;
+      if (is_in(kHeavy, word))
+        ++heavy;
+      else if (!is_in(kLight, word))
+        return Weight::called;
     }
     if (!in_name(record[at])) begin = at + 1;
   }
-  return false;
+  return Weight::called;
 }
 
 using Records = std::unordered_map<const PointwiseInfo*, RecordText>;
@@ -63,9 +74,8 @@ void add(Records& records, const PointwiseInfo& info, std::string_view name) {
     if (begin == std::string_view::npos) continue;
     constexpr std::string_view kEnd = "\n};\n";
     RecordText r{.name = name, .text = s.text.substr(begin + 1, s.text.find(kEnd, begin) + kEnd.size() - begin - 1)};
-    r.forward_light = is_light(r.text, function_name(info, -1));
-    for (int i = 0; i < info.arity && info.differentiable; ++i)
-      r.backward_light[i] = is_light(r.text, function_name(info, i));
+    r.forward = weigh(r.text, function_name(info, -1));
+    for (int i = 0; i < info.arity && info.differentiable; ++i) r.backward[i] = weigh(r.text, function_name(info, i));
     records.emplace(&info, r);
     return;
   }
@@ -79,18 +89,21 @@ std::string_view function_name(const PointwiseInfo& info, int which) {
   return which < 0 ? "forward" : info.arity == 1 ? "backward" : kGradients[which];
 }
 
-const std::string& common_text() {
-  static const std::string text = [] {
+const std::string& common_text(bool transcendental) {
+  const auto made = [](std::initializer_list<const char*> words) {
     std::string t =
         "using int8_t = signed char;\nusing uint8_t = unsigned char;\nusing int16_t = short;\n"
         "using uint16_t = unsigned short;\nusing int32_t = int;\nusing uint32_t = unsigned;\n"
         "using int64_t = __INT64_TYPE__;\n";
-    for (const char* name :
-         {"core/ops/math_basic.h", "core/ops/math_composite.h", "core/half.h", "core/ops/cast.h", "core/ops/record.h"})
+    for (const char* name : words) add_header(t, name);
+    for (const char* name : {"core/ops/math_composite.h", "core/half.h", "core/ops/cast.h", "core/ops/record.h"})
       add_header(t, name);
     return t;
-  }();
-  return text;
+  };
+  static const std::string few = made({"core/ops/math_basic.h"}),
+                           all = made({"core/ops/math_basic.h", "core/ops/math_exp.h", "core/ops/math_log.h",
+                                       "core/ops/math_special.h"});
+  return transcendental ? all : few;
 }
 
 const RecordText* record_text(const PointwiseInfo* info) {

@@ -155,19 +155,27 @@ const std::vector<Named>& graphs() {
        {{6, 20}, {20}, {6, 1}, {}},
        DType::f32,
        [](const Tensors& t) -> Tensors { return {(t[0] * t[1] + t[1] - t[2]) * t[3] + t[2]}; }},
-      {"cut_by_exp",
+      {"exponential",
        {{100}, {100}},
        DType::f32,
        [](const Tensors& t) -> Tensors { return {((t[0] * 2 - t[1]).exp() + t[1]) * 0.5}; }},
-      {"value_across_cut",
+      {"value_across_two",
        {{100}, {100}},
        DType::f32,
        [](const Tensors& t) -> Tensors {
          const Tensor x = t[0] * t[1] + 1, y = x - t[1];
-         const Tensor heavy = x.tanh() * y, light = x * 2;
+         const Tensor heavy = x.sin() * y, light = x * 2;
          return {heavy + light};
        }},
+      {"double_exponentials",
+       {{100}, {100}},
+       DType::f64,
+       [](const Tensors& t) -> Tensors { return {(sigmoid(t[0] * t[1]) - 1).tanh() * t[1]}; }},
       {"heavy_alone", {{100}}, DType::f32, [](const Tensors& t) -> Tensors { return {t[0].exp().tanh()}; }},
+      {"called",
+       {{100}, {100}},
+       DType::f32,
+       [](const Tensors& t) -> Tensors { return {softplus((t[0] * 2 - t[1]).sin() + t[1]) * 0.5 + 1}; }},
       {"in_place",
        {{100}, {100}},
        DType::f32,
@@ -326,21 +334,24 @@ TEST_CASE("WEFT_NATIVE=0: no generated code") {
   CHECK_THAT(fast.report(), !Contains("generated code"));
 }
 
-TEST_CASE("every record has its text, and those of exponentials are called") {
+TEST_CASE("every record has its text, and a weight") {
   namespace ops = pointwise_ops;
-  for (const PointwiseInfo* info : {&ops::add, &ops::mul, &ops::where, &ops::relu, &ops::gt, &ops::clamp,
-                                    &ops::smooth_l1_loss_none, &ops::bitwise_and, &ops::isclose}) {
-    CAPTURE(info->name);
-    REQUIRE(graph::record_text(info));
-    CHECK(graph::record_text(info)->light(-1));
-  }
-  for (const PointwiseInfo* info : {&ops::exp, &ops::tanh, &ops::pow, &ops::gelu, &ops::softplus, &ops::remainder,
-                                    &ops::gcd, &ops::erf, &ops::logit, &ops::hypot}) {
-    CAPTURE(info->name);
-    CHECK(!graph::record_text(info)->light(-1));
-  }
-  CHECK(graph::record_text(&ops::tanh)->light(0));
-  CHECK(!graph::record_text(&ops::gelu)->light(0));
+  using Weight = graph::RecordText::Weight;
+  const auto weigh = [](std::initializer_list<const PointwiseInfo*> infos, Weight weight) {
+    for (const PointwiseInfo* info : infos) {
+      CAPTURE(info->name);
+      REQUIRE(graph::record_text(info));
+      CHECK(graph::record_text(info)->weight(-1) == weight);
+    }
+  };
+  weigh({&ops::add, &ops::mul, &ops::where, &ops::relu, &ops::gt, &ops::clamp, &ops::smooth_l1_loss_none,
+         &ops::bitwise_and, &ops::isclose},
+        Weight::light);
+  weigh({&ops::exp, &ops::tanh, &ops::gelu, &ops::silu, &ops::logit, &ops::elu}, Weight::heavy);
+  weigh({&ops::pow, &ops::softplus, &ops::remainder, &ops::gcd, &ops::sin, &ops::hypot}, Weight::called);
+  CHECK(graph::record_text(&ops::tanh)->weight(0) == Weight::light);
+  CHECK(graph::record_text(&ops::gelu)->weight(0) == Weight::called);  // erf and exp
+  CHECK(graph::record_text(&ops::gelu_tanh)->weight(0) == Weight::heavy);
   CHECK(graph::record_text(&ops::add)->text.starts_with("struct Add : Pointwise<2, 1> {"));
   CHECK(graph::record_text(&ops::add)->text.ends_with("\n};\n"));
 }
