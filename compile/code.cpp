@@ -9,7 +9,7 @@
 namespace weft::graph {
 namespace {
 
-constexpr int kUses = 2;  // functions that are called once are not worth a compiler's time
+constexpr int kUses = 2;  // plans that run once are not worth a compiler's time
 
 std::string_view native_mode() {
   const char* text = std::getenv("WEFT_NATIVE");
@@ -21,7 +21,7 @@ std::string_view native_mode() {
 const Generated* Code::use(const Graph& g, const Plan& plan) {
   if (const Generated* ready = ready_.load(std::memory_order_acquire)) return ready;
   if (hopeless_.load(std::memory_order_relaxed)) return nullptr;
-  if (uses_.fetch_add(1, std::memory_order_relaxed) + 1 < kUses) return nullptr;
+  if (uses_.fetch_add(1, std::memory_order_relaxed) + 1 < kUses && native_mode() != "wait") return nullptr;
   const std::unique_lock lock(mutex_, std::try_to_lock);  // who comes second does not wait
   return lock ? ask(g, plan) : nullptr;
 }

@@ -11,7 +11,7 @@ namespace weft::graph {
 
 /// The machine code of a plan's groups. Asked for when the plan runs a second time; until the compiler is done, and
 /// where there is none, groups run by the kernels of their ops, with the same bits. Any thread may use it.
-/// WEFT_NATIVE=0: never asked for; WEFT_NATIVE=wait: a run that asks for it waits.
+/// WEFT_NATIVE=0: never asked for; WEFT_NATIVE=wait: the first run asks for it, and waits.
 class Code {
  public:
   /// To be called by each run of the plan. Loops with their code, or null: not there. They live as long as this.

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kGrain = 32768;           // elements a thread takes at a time, as run_pointwise
 constexpr int64_t kTile = 512;              // elements; what a group works on stays in L1
+constexpr int64_t kLongTile = 4096;         // where every operand is read and written where it lies
 constexpr int64_t kSlot = kTile * 8 + 320;  // bytes of a tile of any dtype; not a multiple of 4096
 constexpr int64_t kLine = 64;               // bytes of a cache line
 constexpr int kStages = 6;                  // inputs and output of a step in the loop's types
@@ -223,6 +224,7 @@ FusedGroup::FusedGroup(const Dims& sizes, const Dims& strides, std::span<const F
       shape_of(places.size(), -1),
       prepared(steps.size() * 5, -1),
       moved(places.size(), 0),
+      tile(kTile),
       tiles(tiles_of_places),
       stages(kStages) {
   auto next = segments.begin();
@@ -256,10 +258,29 @@ FusedGroup::FusedGroup(const Dims& sizes, const Dims& strides, std::span<const F
   }
 }
 
+// A loop alone whose operands are all read where they lie takes long tiles. Tiles do not cross long rows of operands
+// that are the same for all rows, and are equal parts of one.
+void FusedGroup::choose_tile(std::span<const FusedPlace> places) {
+  if (std::none_of(items.begin(), items.end(), [](const Item& item) { return item.segment; })) return;
+  bool in_place = items.size() == 1 && items[0].segment && past.empty();
+  for (size_t p = 0; p < places.size(); ++p) {
+    if (shape_of[p] < 0) continue;
+    const StridedLoop<2>& s = shapes[static_cast<size_t>(shape_of[p])];
+    const bool runs = s.strides[1].back() == 1 && s.inner() >= kTile / 2;
+    in_place &= runs && (row == 0 || row == s.inner());
+    if (runs && (row == 0 || s.inner() < row)) row = s.inner();
+  }
+  if (in_place) tile = kLongTile;
+  if (!row) return;
+  const int64_t parts = (row + tile - 1) / tile;
+  tile = (row + parts - 1) / parts;
+}
+
 void FusedGroup::run(const FusedPlace* places, int64_t begin, int64_t end) const {
   Piece piece(*this, places, begin, end);
-  for (int64_t i = begin; i < end; i += kTile) {
-    const int64_t n = std::min(kTile, end - i);
+  for (int64_t i = begin, n = 0; i < end; i += n) {
+    n = std::min(tile, end - i);
+    if (row) n = std::min(n, row - i % row);
     piece.run(i, n, i + n < end);
   }
   if (!past.empty()) streamed();
@@ -272,6 +293,7 @@ void run_fused(const Dims& sizes, const Dims& strides, std::span<const FusedStep
   if (numel == 0) return;
   FusedGroup g(sizes, strides, steps, places, tiles, segments);
   reach_past_caches(g, places, numel);
+  g.choose_tile(places);
   parallel_for(numel, kGrain, [&](int64_t begin, int64_t end) { g.run(places.data(), begin, end); });
 }
 

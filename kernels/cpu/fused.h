@@ -27,11 +27,15 @@ struct FusedGroup {
     int64_t item, lines;  ///< of an element; of a tile, for each item
   };
   std::vector<Fetch> fetches;
-  int tiles;   ///< scratch tiles: of places, then prepared ones, then stages
-  int stages;  ///< operands of an item in its own types
+  int64_t row = 0;  ///< elements of a row that tiles do not cross, whose strided operands are read in place; 0: none
+  int64_t tile;     ///< elements that go at a time
+  int tiles;        ///< scratch tiles: of places, then prepared ones, then stages
+  int stages;       ///< operands of an item in its own types
 
   FusedGroup(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps,
              std::span<const FusedPlace> places, int tiles, std::span<const FusedSegment> segments);
+  /// Where segments gain by tiles of another size. After `past` is known.
+  void choose_tile(std::span<const FusedPlace> places);
   /// Elements [begin, end) in the order of memory, on this thread. `places`: those it was made of; addresses may
   /// differ.
   void run(const FusedPlace* places, int64_t begin, int64_t end) const;

@@ -149,6 +149,7 @@ void run_rows(const RowGroup& group, std::span<const FusedStep> steps, std::span
     g.pointwise.emplace_back(
         p.sizes, strides, steps.subspan(static_cast<size_t>(p.steps_at), static_cast<size_t>(p.steps)),
         places.subspan(static_cast<size_t>(p.places_at), static_cast<size_t>(p.places)), p.tiles, own);
+    g.pointwise.back().choose_tile(places.subspan(static_cast<size_t>(p.places_at), static_cast<size_t>(p.places)));
   }
   // A few blocks together, where there are many: what a thread prepares costs as much as a thousand elements.
   const int64_t together = std::clamp<int64_t>(group.rows / (16 * group.block), 1, 8);

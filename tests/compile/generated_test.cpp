@@ -285,6 +285,25 @@ TEST_CASE("generated loops have the same bits with any number of threads") {
   CHECK_THAT(fast.report(), Contains("generated code for"));
 }
 
+TEST_CASE("generated loops over rows of any length, on pieces that begin inside of one") {
+  manual_seed(8);
+  const Body f = [](const Tensors& t) -> Tensors {
+    const Tensor x = (t[0] * t[1] + t[2]).relu() - t[3];  // one loop
+    return {x.sin() * t[1] + x * t[4], t[0].to(DType::bf16) * t[5]};
+  };
+  for (int64_t width : {255, 256, 513, 1000, 4097, 9000}) {
+    CAPTURE(width);
+    const int64_t rows = 70000 / width;
+    const auto inputs = [&] {
+      Tensors t = random({{rows, width}, {width}, {1, width}, {rows, 1}, {width}, {width}})();
+      t[5] = t[5].to(DType::bf16);
+      return t;
+    };
+    check_bits(f, inputs, false);
+    check_bits([](const Tensors& t) -> Tensors { return {(t[0] * t[1] + t[2]).relu() - t[4]}; }, inputs, false);
+  }
+}
+
 TEST_CASE("threads share generated code while it comes") {
   manual_seed(4);
   const Waiting background("");
