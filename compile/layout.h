@@ -31,8 +31,8 @@ void touched(const Graph& g, const Plan& plan, const Plan::Run& run, F f) {
     if (plan.places[static_cast<size_t>(p)].in_memory()) meet(plan.sources[static_cast<size_t>(p)].in(g));
 }
 
-/// Adds runs that compute results of pointwise steps again, just before their next use, where the memory that they
-/// would take in between is what the peak consists of.
+/// Adds runs that compute results of pointwise and row-wise steps again, just before their next use, where the memory
+/// that they would take in between is what the peak consists of.
 void recompute(const Graph& g, Plan& plan);
 
 /// Sets the scratch memory of a plan that has its runs, and the moves.

@@ -64,7 +64,9 @@ class Recomputation {
       const auto& writes = writes_[p.buffer];
       if (bytes < kLeastBytes || writes.size() != 1) continue;
       const auto k = static_cast<size_t>(writes[0]);
-      if (!g_.steps[k].pointwise() || run_of_[k] < 0 || !g_.steps[k].out[0].covers(bytes)) continue;
+      if (!cheap(g_.steps[k]) || run_of_[k] < 0) continue;
+      const Operand& out = g_.steps[k].out[0];
+      if (out.buffer != static_cast<int>(p.buffer) || !out.covers(bytes)) continue;
       const auto& u = uses[p.buffer];
       Gap best{p.buffer, bytes, writes[0], 0, 0};
       for (size_t i = 1; i < u.size(); ++i)
@@ -76,17 +78,29 @@ class Recomputation {
     }
   }
 
-  // Whether all that step `k` reads is there just before run `r`, and is what it was.
+  // Takes about as long as reading and writing its memory, and does nothing else.
+  static bool cheap(const Step& s) { return s.pointwise() || (s.rows.rows > 0 && s.written == 0 && !s.out.empty()); }
+
+  // Whether all that step `k` reads is there just before run `r`, and is what it was; and all that it writes beside its
+  // first result is still there.
   bool can_repeat(size_t k, int r) const {
-    const int end = plan_.runs[static_cast<size_t>(r)].first;
-    return std::all_of(g_.steps[k].in.begin(), g_.steps[k].in.end(), [&](const Operand& o) {
-      if (!o.in_memory()) return o.buffer == Operand::kNumber;
+    const Step& s = g_.steps[k];
+    const auto there = [&](const Operand& o) {
       const auto b = static_cast<size_t>(o.buffer);
-      for (int w : writes_[b])
-        if (w >= static_cast<int>(k) && w < end) return false;
-      if (plan_.alive[b]) return true;
       const Piece* p = piece_of_[b];
-      return p && p->first <= run_of_[k] && p->last >= r;
+      return plan_.alive[b] || (p && p->first <= run_of_[k] && p->last >= r);
+    };
+    const auto changes = [&](int w) {
+      const int run = run_of_[static_cast<size_t>(w)];
+      return run >= run_of_[k] && run < r && w >= static_cast<int>(k);
+    };
+    for (const Operand& o : s.in) {
+      if (!o.in_memory()) continue;
+      const auto& writes = writes_[static_cast<size_t>(o.buffer)];
+      if (!there(o) || std::any_of(writes.begin(), writes.end(), changes)) return false;
+    }
+    return std::all_of(s.out.begin() + 1, s.out.end(), [&](const Operand& o) {
+      return !o.in_memory() || (there(o) && writes_[static_cast<size_t>(o.buffer)].size() == 1);
     });
   }
 
