@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "compile/code.h"
 #include "compile/execute.h"
 #include "compile/recorder.h"
 #include "compile/report.h"
@@ -73,7 +74,8 @@ void Recorder::run_step(const Step& s, size_t at, Storage* storages) {
   out_.clear();
 }
 
-void Recorder::run_group(const Graph& g, const Plan& plan, const Plan::Run& run) {
+void Recorder::run_group(const Graph& g, const Plan& plan, const Plan::Run& run,
+                         std::span<const std::vector<cpu::FusedSegment>> loops) {
   std::vector<cpu::FusedPlace> places(plan.places.begin() + run.places_at,
                                       plan.places.begin() + run.places_at + run.places);
   for (size_t i = 0; i < places.size(); ++i) {
@@ -95,11 +97,12 @@ void Recorder::run_group(const Graph& g, const Plan& plan, const Plan::Run& run)
     const cpu::RowGroup& group = plan.row_groups[static_cast<size_t>(run.rows)];
     std::vector<const void*> attrs;
     for (const cpu::RowCall& c : group.calls) attrs.push_back(&data_[data_at_[static_cast<size_t>(c.step)]]);
-    cpu::run_rows(group, steps, places, attrs);
+    cpu::run_rows(group, steps, places, attrs, loops);
     return;
   }
   const Operand& out = g.steps[static_cast<size_t>(run.first)].out[0];
-  cpu::run_fused(out.sizes, out.strides, steps, places, run.tiles);
+  cpu::run_fused(out.sizes, out.strides, steps, places, run.tiles,
+                 loops.empty() ? std::span<const cpu::FusedSegment>() : loops[0]);
 }
 
 void Recorder::bind_storages() {
@@ -148,6 +151,7 @@ void Recorder::execute(const Graph& recorded, const Plan& plan) {
     s.data = plan.scratch[b] < 0 ? nullptr : scratch + plan.scratch[b];
   }
   bind_storages();
+  const Generated* code = plan.code->use(g, plan);
   auto move = plan.moves.begin();
   for (int r = 0; r < static_cast<int>(plan.runs.size()); ++r) {
     const Plan::Run& run = plan.runs[static_cast<size_t>(r)];
@@ -162,7 +166,7 @@ void Recorder::execute(const Graph& recorded, const Plan& plan) {
     if (debug_level() >= 4) [[unlikely]]
       debug(4, (run.fused ? "fused from " : "run ") + g.steps[static_cast<size_t>(run.first)].name());
     if (run.fused)
-      run_group(g, plan, run);
+      run_group(g, plan, run, Generated::of(code, static_cast<size_t>(r)));
     else
       run_step(g.steps[static_cast<size_t>(run.first)], static_cast<size_t>(run.first), storages_.get());
   }

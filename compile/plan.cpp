@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "compile/code.h"
 #include "compile/layout.h"
 #include "compile/share.h"
 
@@ -95,6 +96,7 @@ class Planner {
     order_runs(g_, *plan_);
     if (numerics_ == Numerics::match) recompute(g_, *plan_);
     lay_out(g_, *plan_);
+    plan_->code = std::make_shared<Code>();
   }
   std::shared_ptr<const Plan> take() { return plan_; }
 

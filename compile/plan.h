@@ -15,6 +15,8 @@
 // own kernels, in the order of the program.
 namespace weft::graph {
 
+class Code;
+
 /// Decides, step by step, which steps share a group.
 class Grouper {
  public:
@@ -72,6 +74,7 @@ struct Plan {
   /// By buffer: it is needed for longer than in the recording, where others may have its memory by then. Empty: none.
   std::vector<char> longer;
   size_t unplanned_bytes = 0;  ///< the same one by one, each result from its op to its last use
+  std::shared_ptr<Code> code;  ///< of the groups (code.h)
   size_t kernels = 0, fused_ops = 0, dead_ops = 0;
   size_t shared_ops = 0;                     ///< computed before (share_common())
   size_t again = 0;                          ///< runs that only save memory

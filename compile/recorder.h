@@ -167,7 +167,9 @@ class Recorder final : public detail::Deferral {
   /// The tensor outlives the stretch, or the host wants its memory.
   void need_memory(Known& k);
   void run_step(const Step& s, size_t at, Storage* storages);
-  void run_group(const Graph& g, const Plan& plan, const Plan::Run& run);
+  /// `loops`: generated ones, if there are any.
+  void run_group(const Graph& g, const Plan& plan, const Plan::Run& run,
+                 std::span<const std::vector<cpu::FusedSegment>> loops);
   const char* number(const Step& s, size_t at, size_t input) const;
   const Scalar* params(const Step& s, size_t at) const;
   /// A recording whose first steps are those of this stretch, and then `now`; or which ends here (null).

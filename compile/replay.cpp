@@ -4,6 +4,7 @@
 #include <cstring>
 #include <optional>
 
+#include "compile/code.h"
 #include "compile/execute.h"
 #include "compile/report.h"
 #include "core/error.h"
@@ -203,6 +204,7 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
   }
   {
     const Running running;
+    const Generated* code = f.plan->code->use(g, *f.plan);
     auto move = f.plan->moves.begin();
     for (size_t r = 0; r < runs_.size(); ++r) {
       const Run& run = runs_[r];
@@ -210,13 +212,15 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
         point(static_cast<size_t>(move->buffer), block->at() + move->scratch);
       if (run.group >= 0) {
         const Group& group = groups_[static_cast<size_t>(run.group)];
+        const auto loops = Generated::of(code, r);
         if (run.plan->rows >= 0) {
-          cpu::run_rows(f.plan->row_groups[static_cast<size_t>(run.plan->rows)], group.steps, group.places,
-                        group.attrs);
+          cpu::run_rows(f.plan->row_groups[static_cast<size_t>(run.plan->rows)], group.steps, group.places, group.attrs,
+                        loops);
           continue;
         }
         const Operand& out = g.steps[static_cast<size_t>(run.plan->first)].out[0];
-        cpu::run_fused(out.sizes, out.strides, group.steps, group.places, run.plan->tiles);
+        cpu::run_fused(out.sizes, out.strides, group.steps, group.places, run.plan->tiles,
+                       loops.empty() ? std::span<const cpu::FusedSegment>() : loops[0]);
         continue;
       }
       const Call& c = calls_[run.call];

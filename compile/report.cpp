@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "compile/code.h"
 #include "core/call_site.h"
 #include "core/error.h"
 
@@ -81,6 +82,7 @@ std::string report(Cache& c) {
         {i, e.graph.steps.size(), p.kernels, e.runs, p.fused_ops, p.dead_ops, p.shared_ops, p.again, p.bytes_before,
          p.bytes_after, p.unplanned_bytes, p.scratch_bytes});
     text += plan_text(e.graph, p);
+    if (const std::string code = p.code->describe(); !code.empty()) text += "  " + code + "\n";
   }
   for (const std::string& r : c.matched_because) text += "no direct replay: " + r + "\n";
   for (const std::string& r : c.reasons) text += "recorded: " + r + "\n";

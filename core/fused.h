@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "core/pointwise.h"
 
@@ -44,8 +45,29 @@ struct FusedStep {
   const Scalar* params;
 };
 
-/// `sizes` and `strides`: dense layout of every output; `tiles`: how many scratch tiles the places use.
+/// A parameter of a step as machine code takes it.
+struct FusedNumber {
+  double f64;
+  int64_t i64;
+};
+
+/// Neighbouring steps as one loop: machine code made for them (compile/generate.h).
+struct FusedSegment {
+  struct Param {
+    int step, index;  ///< of the group's steps, of the step's parameters
+  };
+  /// `at`: the first element of what it reads, then of what it writes; those that are `single` have one. `numbers`: of
+  /// `params`.
+  using Run = void (*)(char* const* at, const FusedNumber* numbers, int64_t n);
+  Run run = nullptr;
+  int first = 0, count = 0;        ///< steps of the group
+  std::vector<int> reads, writes;  ///< places
+  std::vector<Param> params;
+};
+
+/// `sizes` and `strides`: dense layout of every output; `tiles`: how many scratch tiles the places use. `segments`: in
+/// order; the steps of none run by their own loops.
 void run_fused(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps,
-               std::span<const FusedPlace> places, int tiles);
+               std::span<const FusedPlace> places, int tiles, std::span<const FusedSegment> segments = {});
 
 }  // namespace weft::cpu

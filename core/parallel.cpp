@@ -1,6 +1,7 @@
 #include "core/parallel.h"
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -92,6 +93,7 @@ class Pool {
 
  private:
   void start(int count) {
+    process_ = ::getpid();
     stopping_.store(false);
     const uint32_t epoch = epoch_.load();
     for (int i = 0; i < count; ++i) {
@@ -104,6 +106,11 @@ class Pool {
   }
 
   void stop() {
+    if (process_ != ::getpid()) {  // after fork(), which leaves threads behind: nobody is there to wait for
+      static std::vector<std::vector<std::thread>>& lost = *new std::vector<std::vector<std::thread>>();
+      lost.push_back(std::exchange(workers_, {}));
+      return;
+    }
     stopping_.store(true);
     epoch_.fetch_add(1);
     epoch_.notify_all();
@@ -155,6 +162,7 @@ class Pool {
 
   std::mutex busy_;
   std::vector<std::thread> workers_;
+  pid_t process_ = 0;  // that started them
   alignas(64) std::atomic<uint32_t> epoch_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stopping_{false};

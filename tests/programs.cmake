@@ -4,10 +4,13 @@ if(TARGET weft_program)
     --known ${CMAKE_CURRENT_SOURCE_DIR}/known_differences.txt)
   add_test(NAME golden.compiled COMMAND weft_program check ${CMAKE_CURRENT_SOURCE_DIR}/golden --mode compiled
     --known ${CMAKE_CURRENT_SOURCE_DIR}/known_differences.txt)
-  set_tests_properties(golden golden.compiled PROPERTIES TIMEOUT 600)
+  set_tests_properties(golden golden.compiled PROPERTIES TIMEOUT 600 ENVIRONMENT "WEFT_NATIVE=0")
   if(NOT WEFT_SANITIZE)  # random integers overflow
     add_test(NAME fuzz.programs COMMAND weft_program fuzz programs --count 300)
-    set_tests_properties(fuzz.programs PROPERTIES TIMEOUT 600)
+    add_test(NAME fuzz.generated COMMAND weft_program fuzz programs --count 30 --seed 100000)
+    set_tests_properties(fuzz.programs fuzz.generated PROPERTIES TIMEOUT 600 ENVIRONMENT "WEFT_NATIVE=0")
+    set_tests_properties(fuzz.generated PROPERTIES ENVIRONMENT
+      "WEFT_NATIVE=wait;WEFT_CACHE_DIR=${PROJECT_BINARY_DIR}/test_cache")
   endif()
 endif()
 

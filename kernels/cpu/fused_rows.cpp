@@ -134,19 +134,22 @@ void run_blocks(const Prepared& g, int64_t begin, int64_t end) {
 bool rows_leave_caches(size_t bytes) { return streams(static_cast<int64_t>(bytes + bytes / 2)); }
 
 void run_rows(const RowGroup& group, std::span<const FusedStep> steps, std::span<const FusedPlace> places,
-              std::span<const void* const> attrs) {
+              std::span<const void* const> attrs, std::span<const std::vector<FusedSegment>> segments) {
   Prepared g{group, places, attrs, {}, streams(static_cast<int64_t>(group.bytes))};
   for (const RowPart& p : group.parts) {
     if (p.call >= 0) continue;
+    std::span<const FusedSegment> own;
+    if (!segments.empty()) own = segments[g.pointwise.size()];
     Dims strides = p.sizes;
     int64_t step = 1;
     for (int d = strides.size() - 1; d >= 0; --d) {
       strides[d] = step;
       step *= p.sizes[d];
     }
-    g.pointwise.emplace_back(p.sizes, strides,
-                             steps.subspan(static_cast<size_t>(p.steps_at), static_cast<size_t>(p.steps)),
-                             places.subspan(static_cast<size_t>(p.places_at), static_cast<size_t>(p.places)), p.tiles);
+    g.pointwise.emplace_back(
+        p.sizes, strides, steps.subspan(static_cast<size_t>(p.steps_at), static_cast<size_t>(p.steps)),
+        places.subspan(static_cast<size_t>(p.places_at), static_cast<size_t>(p.places)), p.tiles, own);
+    g.pointwise.back().choose_tile(places.subspan(static_cast<size_t>(p.places_at), static_cast<size_t>(p.places)));
   }
   // A few blocks together, where there are many: what a thread prepares costs as much as a thousand elements.
   const int64_t together = std::clamp<int64_t>(group.rows / (16 * group.block), 1, 8);

@@ -1,6 +1,10 @@
 #include "core/parallel.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cstdlib>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
@@ -109,6 +113,27 @@ TEST_CASE("parallel_for: several calling threads at once") {
   for (auto& caller : callers) caller.join();
   REQUIRE(wrong == 0);
 }
+
+#if !defined(__SANITIZE_THREAD__)  // it knows no threads after fork()
+TEST_CASE("parallel_for: a forked process goes on without the threads, and ends") {
+  Threads two(2);
+  const std::vector<float> x(100000, 1.0f);
+  CHECK(sum_by_pieces(x) == 100000);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    // It may get the stack, and with it the handle, of a thread that the parent had.
+    for (int i = 0; i < 4; ++i) std::thread([] { pause(); }).detach();
+    const bool right = sum_by_pieces(x) == 100000;
+    weft::set_num_threads(1);
+    std::exit(right && sum_by_pieces(x) == 100000 ? 0 : 1);
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+}
+#endif
 
 TEST_CASE("set_num_threads refuses nonsense") {
   REQUIRE_THROWS_AS(weft::set_num_threads(0), weft::Error);

@@ -1,0 +1,33 @@
+#pragma once
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "compile/generate.h"
+#include "compile/native.h"
+
+namespace weft::graph {
+
+/// The machine code of a plan's groups. Asked for when the plan runs a second time; until the compiler is done, and
+/// where there is none, groups run by the kernels of their ops, with the same bits. Any thread may use it.
+/// WEFT_NATIVE=0: never asked for; WEFT_NATIVE=wait: the first run asks for it, and waits.
+class Code {
+ public:
+  /// To be called by each run of the plan. Loops with their code, or null: not there. They live as long as this.
+  const Generated* use(const Graph& g, const Plan& plan);
+  /// For report(): what came of it, as a line; "" when nothing was asked for.
+  std::string describe() const;
+
+ private:
+  const Generated* ask(const Graph& g, const Plan& plan);  // mutex_ held
+
+  std::atomic<const Generated*> ready_ = nullptr;
+  std::atomic<int> uses_ = 0;
+  std::atomic<bool> hopeless_ = false;  ///< off, nothing to gain, or failed
+  mutable std::mutex mutex_;
+  Generated generated_;
+  std::shared_ptr<const Native> native_;
+};
+
+}  // namespace weft::graph
