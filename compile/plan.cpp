@@ -143,7 +143,7 @@ class Planner {
 
   // Whether the step cannot go tile by tile with the steps `part` of its group of rows.
   bool apart(const std::vector<int>& part, const Step& s) const {
-    if (step(part[0]).out[0].sizes != s.out[0].sizes) return true;
+    if (!linear(step(part[0]).out[0], s.out[0])) return true;
     const auto elsewhere = [](const Operand& a, const Operand& b) { return a.buffer == b.buffer && !a.same_place(b); };
     for (int k : part) {
       for (const Operand& o : step(k).in)
@@ -205,7 +205,9 @@ class Planner {
 
   cpu::RowPart call_part(int k, size_t places_at, cpu::RowGroup& group) {
     const Step& s = step(k);
-    cpu::RowCall call{.op = s.op, .in = {}, .out = {}, .attrs_bytes = s.attrs_bytes, .step = k};
+    cpu::RowCall call{
+        .op = s.op, .in = {}, .out = {}, .attrs_bytes = s.attrs_bytes, .partial = s.rows.partial, .step = k};
+    group.chunk = std::max(group.chunk, s.rows.chunk);
     cpu::RowPart part{.call = static_cast<int>(group.calls.size()),
                       .places_at = static_cast<int>(plan_->places.size() - places_at),
                       .sizes = {},

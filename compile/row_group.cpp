@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kMostSteps = 48;           // of a group
 constexpr int64_t kBlockBytes = 256 << 10;  // of all that a block touches: a part of the second cache
 constexpr ptrdiff_t kAlignment = 64;
+constexpr int64_t kLeastChunks = 15;
 
 ptrdiff_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 int64_t bytes_of(int64_t numel, DType t) { return numel * static_cast<int64_t>(itemsize(t)); }
@@ -34,6 +35,7 @@ bool always() {
 bool promising(const Step& s) {
   if (s.rows.rows < 2) return false;
   if (always()) return true;
+  if (s.rows.chunk && s.rows.rows <= kLeastChunks * s.rows.chunk) return false;  // too few for many threads
   int64_t largest = 0;
   for (const std::vector<Operand>* list : {&s.in, &s.out})
     for (const Operand& o : *list) largest = std::max(largest, bytes_of(o.numel, o.dtype));
@@ -66,7 +68,7 @@ int64_t numel_by_rows(const Operand& o, const Operand& out, int64_t rows) {
 
 void RowGrouper::clear() {
   refs_.clear();
-  rows_ = numel_ = 0;
+  rows_ = numel_ = chunk_ = 0;
   steps_ = 0;
   can_ = false;
 }
@@ -102,6 +104,7 @@ bool RowGrouper::joins(const Step& s) const {
   int64_t rows = rows_;
   if (!s.pointwise()) {
     if (!promising(s) || (rows_ && rows_ != s.rows.rows)) return false;
+    if (chunk_ && s.rows.chunk && chunk_ != s.rows.chunk) return false;
     rows = s.rows.rows;
     if (!rows_ && numel_ % rows != 0) return false;
   } else if (!rows_ || !fusable(s) || !s.out[0].contiguous || s.out[0].numel % rows_ != 0) {
@@ -121,10 +124,12 @@ void RowGrouper::add(const Step& s) {
   if (steps_ == 0) can_ = s.pointwise() ? fusable(s) && s.out[0].contiguous && s.out[0].numel > 0 : promising(s);
   ++steps_;
   if (!can_) return;
-  if (!s.pointwise())
+  if (!s.pointwise()) {
     rows_ = s.rows.rows;
-  else if (!rows_)
+    chunk_ = std::max(chunk_, s.rows.chunk);
+  } else if (!rows_) {
     numel_ = s.out[0].numel;
+  }
   refs_of(s, rows_, now_);
   refs_.insert(refs_.end(), now_.begin(), now_.end());
 }
@@ -175,12 +180,16 @@ void lay_out_rows(const Graph& g, const std::vector<int>& steps, const std::vect
   int64_t row = 0;
   for (int b : order) row += uses[static_cast<size_t>(b)].bytes;
   group.block = std::clamp<int64_t>(kBlockBytes / std::max<int64_t>(row, 1), 1, std::max<int64_t>(1, group.rows / 4));
+  if (group.chunk) {  // blocks that are alike
+    const int64_t blocks = (group.chunk + group.block - 1) / group.block;
+    group.block = (group.chunk + blocks - 1) / blocks;
+  }
 
   std::vector<int> placed;  // by offset
   for (int b : order) {
     Use& use = uses[static_cast<size_t>(b)];
     const bool leaves = last_use[static_cast<size_t>(b)] >= end;
-    use.kept = leaves || !use.fresh;
+    use.kept = leaves || !use.fresh || use.bytes == 0;
     if (use.kept) group.bytes += use.whole;
     if (!use.fresh || use.bytes == 0 || (leaves && use.writes > 1)) continue;
     const ptrdiff_t size = aligned(use.bytes * group.block);
