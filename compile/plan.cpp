@@ -89,7 +89,12 @@ class Planner {
     for (int first = 0; first < static_cast<int>(g_.steps.size());) {
       int end = first + 1;
       while (end < static_cast<int>(g_.steps.size()) && step(end).group == step(first).group) ++end;
-      if (!add_rows(first, end)) add_apart(first, end);
+      if (!add_rows(first, end)) {  // perhaps without the pointwise steps before the first structured op
+        int call = first;
+        while (call < end && step(call).pointwise()) ++call;
+        add_apart(first, call);
+        if (call == first || call == end || !add_rows(call, end)) add_apart(call, end);
+      }
       first = end;
     }
     if (numerics_ == Numerics::match) recompute(g_, *plan_);

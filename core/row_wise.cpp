@@ -50,6 +50,7 @@ RowWise normalized_backward_rows(const OpCall& c) {
   if (a.cycle != 1) return {};
   RowWise r{.rows = a.rows, .in = 1 | 2 | 8 | 16, .out = 1};
   if (c.out[1].defined() || c.out[2].defined()) {
+    r.slow = true;
     r.chunk = a.chunk_rows();
     r.partial = static_cast<size_t>(a.chunks() * 2 * a.per_row()) * itemsize(c.in[3].dtype());
   }

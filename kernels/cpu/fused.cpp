@@ -49,15 +49,16 @@ void reach_past_caches(FusedGroup& g, std::span<const FusedPlace> places, int64_
                    return &p == &out || p.kind == Kind::tile || p.data != out.data;
                  });
   }
-  const auto shares = static_cast<int64_t>(g.steps.size());
-  for (size_t p = 0; p < places.size(); ++p) {
-    if (places[p].kind != Kind::memory || writes[p]) continue;
-    const int64_t item = static_cast<int64_t>(itemsize(places[p].dtype));
-    g.fetches.push_back({places[p].data, item, (kTile * item / kLine + shares - 1) / shares});
-  }
+  for (size_t p = 0; p < places.size(); ++p)
+    if (places[p].kind == Kind::memory && !writes[p]) g.fetch_ahead(places[p]);
 }
 
 }  // namespace
+
+void FusedGroup::fetch_ahead(const FusedPlace& place) {
+  const auto shares = static_cast<int64_t>(steps.size()), item = static_cast<int64_t>(itemsize(place.dtype));
+  fetches.push_back({place.data, item, (kTile * item / kLine + shares - 1) / shares});
+}
 
 FusedGroup::FusedGroup(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps_of_group,
                        std::span<const FusedPlace> places, int tiles_of_places)

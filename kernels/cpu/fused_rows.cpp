@@ -169,6 +169,20 @@ void run_blocks(const Prepared& g, int64_t begin, int64_t end) {
   if (g.past) streamed();
 }
 
+// What comes from memory in a part, and not from the part before.
+void fetch_ahead(FusedGroup& g, const RowPart& part, std::span<const FusedPlace> places,
+                 std::vector<const char*>& near) {
+  std::vector<char> written(static_cast<size_t>(part.places), 0);
+  for (const FusedStep& s : g.steps) written[static_cast<size_t>(s.out)] = 1;
+  for (int i = 0; i < part.places; ++i) {
+    const FusedPlace& p = places[static_cast<size_t>(part.places_at + i)];
+    if (p.kind != FusedPlace::Kind::memory || !p.data) continue;
+    const bool first = std::find(near.begin(), near.end(), p.data) == near.end();
+    near.push_back(p.data);
+    if (first && !written[static_cast<size_t>(i)]) g.fetch_ahead(p);
+  }
+}
+
 }  // namespace
 
 bool rows_leave_caches(size_t bytes) { return streams(static_cast<int64_t>(bytes + bytes / 2)); }
@@ -177,8 +191,13 @@ void run_rows(const RowGroup& group, std::span<const FusedStep> steps, std::span
               std::span<const void* const> attrs) {
   Prepared g{group, places, attrs, {}, {}, streams(static_cast<int64_t>(group.bytes))};
   for (const RowCall& c : group.calls) g.partial.emplace_back(c.partial);
+  std::vector<const char*> near;  // memory that a part before has touched
   for (const RowPart& p : group.parts) {
-    if (p.call >= 0) continue;
+    if (p.call >= 0) {
+      for (int at = p.places_at; at < p.places_at + p.places; ++at)
+        near.push_back(places[static_cast<size_t>(at)].data);
+      continue;
+    }
     Dims strides = p.sizes;
     int64_t step = 1;
     for (int d = strides.size() - 1; d >= 0; --d) {
@@ -188,6 +207,7 @@ void run_rows(const RowGroup& group, std::span<const FusedStep> steps, std::span
     g.pointwise.emplace_back(p.sizes, strides,
                              steps.subspan(static_cast<size_t>(p.steps_at), static_cast<size_t>(p.steps)),
                              places.subspan(static_cast<size_t>(p.places_at), static_cast<size_t>(p.places)), p.tiles);
+    if (g.past) fetch_ahead(g.pointwise.back(), p, places, near);
   }
   // A few blocks together, where there are many: what a thread prepares costs as much as a thousand elements.
   const int64_t together = std::clamp<int64_t>(group.rows / (16 * group.block), 1, 8);
