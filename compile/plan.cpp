@@ -90,7 +90,12 @@ class Planner {
     for (int first = 0; first < static_cast<int>(g_.steps.size());) {
       int end = first + 1;
       while (end < static_cast<int>(g_.steps.size()) && step(end).group == step(first).group) ++end;
-      if (!add_rows(first, end)) add_apart(first, end);
+      if (!add_rows(first, end)) {  // perhaps without the pointwise steps before the first structured op
+        int call = first;
+        while (call < end && step(call).pointwise()) ++call;
+        add_apart(first, call);
+        if (call == first || call == end || !add_rows(call, end)) add_apart(call, end);
+      }
       first = end;
     }
     order_runs(g_, *plan_);
@@ -146,7 +151,7 @@ class Planner {
 
   // Whether the step cannot go tile by tile with the steps `part` of its group of rows.
   bool apart(const std::vector<int>& part, const Step& s) const {
-    if (step(part[0]).out[0].sizes != s.out[0].sizes) return true;
+    if (!linear(step(part[0]).out[0], s.out[0])) return true;
     const auto elsewhere = [](const Operand& a, const Operand& b) { return a.buffer == b.buffer && !a.same_place(b); };
     for (int k : part) {
       for (const Operand& o : step(k).in)
@@ -208,7 +213,9 @@ class Planner {
 
   cpu::RowPart call_part(int k, size_t places_at, cpu::RowGroup& group) {
     const Step& s = step(k);
-    cpu::RowCall call{.op = s.op, .in = {}, .out = {}, .attrs_bytes = s.attrs_bytes, .step = k};
+    cpu::RowCall call{
+        .op = s.op, .in = {}, .out = {}, .attrs_bytes = s.attrs_bytes, .partial = s.rows.partial, .step = k};
+    group.chunk = std::max(group.chunk, s.rows.chunk);
     cpu::RowPart part{.call = static_cast<int>(group.calls.size()),
                       .places_at = static_cast<int>(plan_->places.size() - places_at),
                       .sizes = {},

@@ -43,6 +43,7 @@ class RowGrouper {
   mutable std::vector<Ref> now_;  ///< of the step that is looked at
   int64_t rows_ = 0;              ///< 0: pointwise steps only
   int64_t numel_ = 0;             ///< of them
+  int64_t chunk_ = 0;             ///< RowWise::chunk of those that have one
   size_t steps_ = 0;
   bool can_ = false;  ///< all steps so far may be of a group of rows
 };

@@ -13,8 +13,8 @@ namespace weft::cpu {
 struct RowCall {
   const OpRecord* op = nullptr;
   std::vector<int> in, out;
-  size_t attrs_bytes = 0;
-  int step = 0;  ///< means nothing here: for who prepares the attributes
+  size_t attrs_bytes = 0, partial = 0;  ///< RowWise::partial
+  int step = 0;                         ///< means nothing here: for who prepares the attributes
 };
 
 /// One kernel after another: a group of pointwise steps of one shape, or a structured op.
@@ -28,6 +28,7 @@ struct RowPart {
 
 struct RowGroup {
   int64_t rows = 0, block = 1;  ///< rows at a time
+  int64_t chunk = 0;            ///< RowWise::chunk of its calls
   size_t scratch = 0;           ///< bytes for a block
   size_t bytes = 0;             ///< of all memory that it reads and writes
   std::vector<RowPart> parts;

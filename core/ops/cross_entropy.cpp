@@ -56,7 +56,7 @@ Tensor class_loss(const OpRecord& op, const Tensor& x, const Tensor& target, con
   const Tensor in[3] = {x, target.to(DType::i64), weight};
   Tensor out[3] = {detail::allocate(reduction == Reduction::none ? expected : Dims(),
                                     f32_result ? DType::f32 : x.dtype(), x.device()),
-                   detail::allocate({2, target.numel()}, wide, x.device()), detail::allocate({}, wide, x.device())};
+                   detail::allocate({target.numel(), 2}, wide, x.device()), detail::allocate({}, wide, x.device())};
   dispatch(op, in, out, ClassLossAttrs{dim, &op == &ClassLossOp::cross_entropy, reduction, ignore_index, smoothing});
   return out[0];
 }

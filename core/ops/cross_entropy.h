@@ -11,7 +11,7 @@ struct ClassLossAttrs {
   int64_t ignore_index;
   double smoothing;
 };
-/// Inputs: x, target, weight; outputs: loss, largest value and log of the sum per row [2, rows], sum of the target
+/// Inputs: x, target, weight; outputs: loss, largest value and log of the sum of each row [rows, 2], sum of the target
 /// weights.
 struct ClassLossOp {
   static const OpRecord nll;
@@ -22,9 +22,12 @@ struct ClassLossBackwardOp {
   static const OpRecord record;
 };
 
+struct RowBlock;  // core/row_wise.h
 namespace cpu {
 void class_loss(const OpCall& c);
 void class_loss_backward(const OpCall& c);
+void class_loss_block(const OpCall& c, const RowBlock& b);
+void class_loss_finish(const OpCall& c, void* partial);
 }  // namespace cpu
 namespace rules {
 void class_loss(Node& n, const Tensor* g, Tensor* gin);

@@ -72,6 +72,12 @@ struct NormAttrs {
     for (int64_t s : parameter_sizes) values *= s;
     return values / cycle;
   }
+  /// Gradients of weight and bias sum rows in chunks whose number depends on the shape alone, then the chunks in order.
+  int64_t chunk_rows() const {
+    const int64_t even = (rows + 31) / 32, least = cycle > 16 ? cycle : 16;
+    return even > least ? even : least;
+  }
+  int64_t chunks() const { return rows > 0 ? (rows - 1) / chunk_rows() + 1 : 1; }
 };
 struct NormalizeRowsOp {  ///< inputs: x, weight, bias; outputs: y, mean, 1 / deviation
   static const OpRecord record;
@@ -81,9 +87,12 @@ struct NormalizeRowsBackwardOp {  ///< inputs: gradient, x, weight, mean, 1 / de
   static const OpRecord record;
 };
 
+struct RowBlock;  // core/row_wise.h
 namespace cpu {
 void normalize_rows(const OpCall& c);
 void normalize_rows_backward(const OpCall& c);
+void normalize_rows_backward_block(const OpCall& c, const RowBlock& b);
+void normalize_rows_backward_finish(const OpCall& c, void* partial);
 }  // namespace cpu
 namespace rules {
 void normalize_rows(Node& n, const Tensor* g, Tensor* gin);

@@ -65,12 +65,8 @@ void reach_past_caches(FusedGroup& g, std::span<const FusedPlace> places, int64_
     else
       reaches(s.out, s.computed);
   }
-  const auto shares = static_cast<int64_t>(g.items.size());
-  for (size_t p = 0; p < places.size(); ++p) {
-    if (places[p].kind != Kind::memory || writes[p] || !reads[p]) continue;
-    const int64_t item = item_of(places[p]);
-    g.fetches.push_back({places[p].data, item, (kTile * item / kLine + shares - 1) / shares});
-  }
+  for (size_t p = 0; p < places.size(); ++p)
+    if (places[p].kind == Kind::memory && !writes[p] && reads[p]) g.fetch_ahead(places[p]);
 }
 
 // One thread's stretch of a group: its scratch tiles and where it is in what does not lie in order.
@@ -217,6 +213,12 @@ class Piece {
 };
 
 }  // namespace
+
+void FusedGroup::fetch_ahead(const FusedPlace& place) {
+  const auto shares = static_cast<int64_t>(items.size());
+  const int64_t item = item_of(place);
+  fetches.push_back({place.data, item, (kTile * item / kLine + shares - 1) / shares});
+}
 
 FusedGroup::FusedGroup(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps_of_group,
                        std::span<const FusedPlace> places, int tiles_of_places, std::span<const FusedSegment> segments)

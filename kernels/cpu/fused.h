@@ -39,6 +39,8 @@ struct FusedGroup {
   /// Elements [begin, end) in the order of memory, on this thread. `places`: those it was made of; addresses may
   /// differ.
   void run(const FusedPlace* places, int64_t begin, int64_t end) const;
+  /// From now on steps ask for what lies there.
+  void fetch_ahead(const FusedPlace& place);
 };
 
 }  // namespace weft::cpu

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/row_wise.h"
 #include "kernels/cpu/reduce_block.h"
 #include "kernels/cpu/rows.h"
 
@@ -125,39 +126,38 @@ struct Gradient {
   }
 };
 
-// gx, and of the parameters the sums over all rows that use a value: rows are summed in chunks whose number depends on
-// the shape alone, then the chunks in order. Enough chunks for the threads make gx too, in the same pass over memory.
 template <class T>
-void backward(const OpCall& c) {
+struct Backward {
+  const NormAttrs& a;
+  const Tensor in[2], nowhere;
+  const Parameter<T> weight;
+  const Gradient<T> gradient;
+  const RowShape shape;
+
+  explicit Backward(const OpCall& c)
+      : a(c.as<NormAttrs>()),
+        in{dense(c.in[0]), dense(c.in[1])},
+        weight(c.in[2]),
+        gradient{a, weight.values, static_cast<const T*>(c.in[3].data_ptr()),
+                 static_cast<const T*>(c.in[4].data_ptr())},
+        shape(a.rows, a.n) {}
+
+  // Adds rows [begin, end) to the sums of weight and bias; their gradients of x go to `gx` where it is defined.
+  void sum_rows(int64_t begin, int64_t end, T* sums, const Tensor& gx) const {
+    T *gw = sums, *gb = sums + a.per_row() * a.cycle;
+    auto one = [&](const T* const* rows, T* g, int64_t, int64_t row) {
+      if (gx.defined()) gradient.of_x(rows[0], rows[1], g, row);
+      gradient.of_parameters(rows[0], rows[1], gw, gb, row);
+    };
+    if (a.n > 0) some_rows<T>(shape, in, gx, 1, begin, end, one);
+  }
+};
+
+// From the sums of the chunks, which change.
+template <class T>
+void of_parameters(const OpCall& c, T* sums) {
   const auto& a = c.as<NormAttrs>();
-  const Tensor in[2] = {dense(c.in[0]), dense(c.in[1])}, nowhere;
-  const Parameter<T> weight(c.in[2]);
-  const Gradient<T> gradient{a, weight.values, static_cast<const T*>(c.in[3].data_ptr()),
-                             static_cast<const T*>(c.in[4].data_ptr())};
-  const RowShape shape(a.rows, a.n);
-  const bool parameters = c.out[1].defined() || c.out[2].defined();
-  const int64_t values = a.per_row() * a.cycle;
-  const int64_t chunk = std::max<int64_t>(std::max<int64_t>(a.cycle, 16), (a.rows + 31) / 32),
-                chunks = std::max<int64_t>(1, (a.rows + chunk - 1) / chunk);
-  const bool together = parameters && c.out[0].defined() && chunks >= 16;
-  if (c.out[0].defined() && !together)
-    each_row<T>(shape, in, c.out[0],
-                [&](const T* const* rows, T* gx, int64_t, int64_t row) { gradient.of_x(rows[0], rows[1], gx, row); });
-  if (!parameters) return;
-  T* sums = scratch<T>(Scratch::partial, 2 * chunks * values);
-  parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t q = begin; q < end; ++q) {
-      T* gw = sums + 2 * q * values;
-      T* gb = gw + values;
-      std::fill_n(gw, 2 * values, T(0));
-      auto one = [&](const T* const* rows, T* gx, int64_t, int64_t row) {
-        if (together) gradient.of_x(rows[0], rows[1], gx, row);
-        gradient.of_parameters(rows[0], rows[1], gw, gb, row);
-      };
-      if (a.n > 0)
-        some_rows<T>(shape, in, together ? c.out[0] : nowhere, 1, q * chunk, std::min(a.rows, (q + 1) * chunk), one);
-    }
-  });
+  const int64_t values = a.per_row() * a.cycle, chunks = a.chunks();
   for (int64_t q = 1; q < chunks; ++q)
     for (int64_t i = 0; i < 2 * values; ++i) sums[i] += sums[2 * q * values + i];
   for (int k = 0; k < 2; ++k)
@@ -165,11 +165,54 @@ void backward(const OpCall& c) {
       converter(out.dtype(), dtype_of<T>)(out.data_ptr(), 1, sums + k * values, 1, values);
 }
 
+// gx, and of the parameters the sums over all rows that use a value. Enough chunks for the threads make gx too, in the
+// same pass over memory.
+template <class T>
+void backward(const OpCall& c) {
+  const Backward<T> b(c);
+  const auto& a = b.a;
+  const bool parameters = c.out[1].defined() || c.out[2].defined();
+  const int64_t values = a.per_row() * a.cycle, chunk = a.chunk_rows(), chunks = a.chunks();
+  const bool together = parameters && c.out[0].defined() && chunks >= 16;
+  if (c.out[0].defined() && !together)
+    each_row<T>(b.shape, b.in, c.out[0],
+                [&](const T* const* rows, T* gx, int64_t, int64_t row) { b.gradient.of_x(rows[0], rows[1], gx, row); });
+  if (!parameters) return;
+  T* sums = scratch<T>(Scratch::partial, 2 * chunks * values);
+  parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t q = begin; q < end; ++q) {
+      T* own = sums + 2 * q * values;
+      std::fill_n(own, 2 * values, T(0));
+      b.sum_rows(q * chunk, std::min(a.rows, (q + 1) * chunk), own, together ? c.out[0] : b.nowhere);
+    }
+  });
+  of_parameters(c, sums);
+}
+
+// A block lies in one chunk.
+template <class T>
+void backward_block(const OpCall& c, const RowBlock& block) {
+  const Backward<T> b(c);
+  NormAttrs all = b.a;
+  all.rows = block.all;
+  const int64_t values = all.per_row() * all.cycle, chunk = all.chunk_rows();
+  T* sums = static_cast<T*>(block.partial) + 2 * (block.first / chunk) * values;
+  if (block.first % chunk == 0) std::fill_n(sums, 2 * values, T(0));
+  b.sum_rows(0, b.a.rows, sums, c.out[0]);
+}
+
 }  // namespace
 
 void normalize_rows(const OpCall& c) { c.in[0].dtype() == DType::f64 ? forward<double>(c) : forward<float>(c); }
 void normalize_rows_backward(const OpCall& c) {
   c.in[1].dtype() == DType::f64 ? backward<double>(c) : backward<float>(c);
+}
+void normalize_rows_backward_block(const OpCall& c, const RowBlock& b) {
+  c.in[1].dtype() == DType::f64 ? backward_block<double>(c, b) : backward_block<float>(c, b);
+}
+void normalize_rows_backward_finish(const OpCall& c, void* partial) {
+  c.in[1].dtype() == DType::f64 ? of_parameters(c, static_cast<double*>(partial))
+                                : of_parameters(c, static_cast<float*>(partial));
 }
 
 }  // namespace weft::cpu

@@ -17,9 +17,9 @@ template <class T>
 struct LossArguments {
   const void* x;
   const i64* target;
-  const T* weight;        // null: all 1
-  const T* weight_total;  // null: the number of classes
-  T *largest, *log_sum;
+  const T* weight;            // null: all 1
+  const T* weight_total;      // null: the number of classes
+  T* largest;                 // and the log of the sum, of each row
   T *losses, *weights;        // per row
   const T *gradient, *total;  // of the backward pass
   void* gx;
@@ -50,8 +50,8 @@ __device__ __forceinline__ i64 class_of(const LossArguments<T>& a, i64 row) {
 // The loss of a row, by one of its threads; all: the sum over the classes of w (m - x + log sum).
 template <class T>
 WEFT_FN void finish_row(const LossArguments<T>& a, i64 row, i64 k, T x_k, T m, T log_sum, T all) {
-  a.largest[row] = m;
-  a.log_sum[row] = log_sum;
+  a.largest[2 * row] = m;
+  a.largest[2 * row + 1] = log_sum;
   T loss = T(0), weight = T(0);
   if (k >= 0) {
     weight = weight_at(a, k);
@@ -223,7 +223,6 @@ void forward(const OpCall& c) {
   Common<T> common;
   common.into(a, c, x, c.in[1], c.in[2]);
   a.largest = static_cast<T*>(c.out[1].impl()->data);
-  a.log_sum = a.largest + a.rows;
   const bool direct = a.per_row && c.out[0].dtype() == kDTypeOf<T>;
   const Workspace work(size_t(2 * a.rows) * sizeof(T));
   a.losses = direct ? static_cast<T*>(c.out[0].impl()->data) : work.as<T>();
@@ -261,8 +260,8 @@ struct RowGradient {
     own = k < 0 ? T(0) : g * (T(1) - a.smoothing) * weight_at(a, k);
     smooth = g * a.each;
     scale = own + smooth * (a.weight_total ? *a.weight_total : T(a.n));
-    m = a.largest[row];
-    log_sum = a.log_sum[row];
+    m = a.largest[2 * row];
+    log_sum = a.largest[2 * row + 1];
   }
   __device__ __forceinline__ T at(const LossArguments<T>& a, i64 i, T x) const {
     if (k < 0) return T(0);
@@ -321,7 +320,6 @@ void backward(const OpCall& c) {
   common.into(a, c, x, c.in[2], c.in[3]);
   if (a.rows == 0) return;
   a.largest = static_cast<T*>(c.in[4].impl()->data);
-  a.log_sum = a.largest + a.rows;
   a.total = static_cast<const T*>(c.in[5].impl()->data);
   a.gradient = static_cast<const T*>(g.impl()->data);
   a.gx = c.out[0].impl()->data;

@@ -61,6 +61,21 @@ std::function<Tensors()> random(std::vector<Dims> shapes, DType dtype = DType::f
   };
 }
 
+/// Of the sum of the first result, with respect to every floating input; after the results.
+RowFunction gradients(const RowFunction& loss) {
+  return [loss](const Tensors& given) {
+    Tensors in;
+    for (const Tensor& t : given) in.push_back(is_floating(t.dtype()) ? t.detach().clone() : t);
+    for (Tensor& t : in)
+      if (is_floating(t.dtype())) t.set_requires_grad(true);
+    Tensors out = loss(in);
+    out[0].sum().backward();
+    for (Tensor& t : in)
+      if (t.requires_grad()) out.push_back(t.grad());
+    return out;
+  };
+}
+
 struct Case {
   const char* kernels;  // as the report names them
   RowFunction f;
@@ -144,19 +159,6 @@ TEST_CASE("groups of rows on one thread and on two, past the caches") {
 }
 
 TEST_CASE("gradients by rows") {
-  const auto gradients = [](const RowFunction& loss) -> RowFunction {
-    return [loss](const Tensors& given) {
-      Tensors in;
-      for (const Tensor& t : given) in.push_back(is_floating(t.dtype()) ? t.detach().clone() : t);
-      for (Tensor& t : in)
-        if (is_floating(t.dtype())) t.set_requires_grad(true);
-      Tensors out = loss(in);
-      out[0].sum().backward();
-      for (Tensor& t : in)
-        if (t.requires_grad()) out.push_back(t.grad());
-      return out;
-    };
-  };
   const std::function<Tensors()> inputs = random({{13, 40}, {13, 40}, {40}});
   SECTION("softmax") {
     CHECK_THAT(check_bits(gradients([](const Tensors& t) { return Tensors{softmax(t[0] * t[1] + t[2], -1) * t[1]}; }),
@@ -166,31 +168,117 @@ TEST_CASE("gradients by rows") {
   SECTION("log_softmax") {
     check_bits(gradients([](const Tensors& t) { return Tensors{log_softmax(tanh(t[0]), 1) * t[1]}; }), inputs, false);
   }
-  SECTION("layer_norm with parameters") {
-    check_bits(gradients([](const Tensors& t) {
-                 return Tensors{gelu(layer_norm(t[0] + t[1], {40}, {.weight = t[2], .bias = t[2]})) * t[2]};
-               }),
-               inputs, false);
-  }
   SECTION("layer_norm and rms_norm without parameters") {
     CHECK_THAT(check_bits(gradients([](const Tensors& t) {
                             return Tensors{rms_norm(layer_norm(t[0] * t[1], {40}) * t[2], {40}) * t[1]};
                           }),
                           inputs, false),
-               Contains("normalize_rows_backward mul"));
+               Contains("normalize_rows_backward mul_backward"));
   }
-  SECTION("cross_entropy") {
-    const auto with_targets = [=] {
-      Tensors all = inputs();
-      all.push_back(randint(0, 40, {13}));
-      return all;
+}
+
+TEST_CASE("gradients of the parameters of norms are summed by rows") {
+  const auto layer = [](int64_t n) {
+    return gradients([n](const Tensors& t) {
+      return Tensors{tanh(layer_norm(t[0] * t[1], {n}, {.weight = t[2], .bias = t[3]})) * t[1]};
+    });
+  };
+  const char* by_rows = "tanh_backward normalize_rows_backward mul_backward mul_backward";
+  SECTION("sizes: one chunk of rows, several, uneven ones, more than 32 of the least") {
+    for (int64_t rows : {2, 16, 17, 300, 513, 1030})
+      for (int64_t n : {1, 7, 600}) {
+        CAPTURE(rows, n);
+        CHECK_THAT(check_bits(layer(n), random({{rows, n}, {rows, n}, {n}, {n}}), false), Contains(by_rows));
+      }
+  }
+  SECTION("dtypes") {
+    for (DType dtype : {DType::f64, DType::bf16, DType::f16})
+      CHECK_THAT(check_bits(layer(33), random({{70, 33}, {70, 33}, {33}, {33}}, dtype), false), Contains(by_rows));
+  }
+  SECTION("several leading dimensions, threads, weight alone, parameters alone") {
+    const int before = num_threads();
+    for (int threads : {1, 2}) {
+      set_num_threads(threads);
+      check_bits(layer(19), random({{5, 61, 19}, {5, 61, 19}, {19}, {19}}), false);
+    }
+    set_num_threads(before);
+    const auto weight = [](const Tensors& t) {
+      const Tensor h = rms_norm(t[0].detach() + 1, {40}, {.weight = t[2]});
+      return Tensors{rms_norm(h * t[1], {40}, {.weight = t[2]}) * t[1]};
     };
-    for (Reduction how : {Reduction::mean, Reduction::none})
-      check_bits(gradients([=](const Tensors& t) {
-                   return Tensors{cross_entropy(t[0] * t[1] + t[2], t[3], {.reduction = how}) * 3};
-                 }),
-                 with_targets, false);
+    CHECK_THAT(check_bits(gradients(weight), random({{43, 40}, {43, 40}, {40}}), false),
+               Contains("normalize_rows_backward mul_backward"));
   }
+}
+
+TEST_CASE("cross entropy by rows") {
+  struct Loss {
+    int64_t rows, classes;
+    CrossEntropyOptions options;
+    DType dtype = DType::f32;
+  };
+  const Tensor weight = rand({50}) + 0.5;
+  std::vector<Loss> all;
+  for (int64_t rows : {2, 13, 130})
+    for (int64_t classes : {1, 7, 50, 700}) all.push_back({rows, classes, {}});
+  for (Reduction how : {Reduction::mean, Reduction::sum, Reduction::none})
+    for (DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+      all.push_back({13, 50, {.weight = weight, .reduction = how}, dtype});
+      all.push_back({13, 50, {.weight = weight, .ignore_index = 3, .reduction = how, .label_smoothing = 0.1}, dtype});
+      all.push_back({29, 50, {.reduction = how}, dtype});
+    }
+  for (const Loss& l : all) {
+    CAPTURE(l.rows, l.classes, l.dtype, static_cast<int>(l.options.reduction), l.options.label_smoothing);
+    const std::function<Tensors()> floats = random({{l.rows, l.classes}, {l.classes}}, l.dtype);
+    const auto inputs = [&] {
+      Tensors given = floats();
+      given.push_back(randint(0, l.classes, {l.rows}));
+      given[2].narrow(0, 0, 1).fill_(std::min<int64_t>(3, l.classes - 1));
+      return given;
+    };
+    const auto capped = [&](const Tensors& t) {
+      return Tensors{cross_entropy(tanh((t[0] + t[1]) / 30) * 30, t[2], l.options) * 3};
+    };
+    const std::string report = check_bits(gradients(capped), inputs, false);
+    CHECK_THAT(report, Contains("time: add div tanh mul cross_entropy") &&
+                           Contains("class_loss_backward mul_backward tanh_backward"));
+    CHECK_THAT(check_bits([&](const Tensors& t) { return Tensors{nll_loss(log_softmax(t[0], -1), t[2])}; }, inputs,
+                          l.rows == 13),
+               Contains("time: log_softmax nll_loss"));
+  }
+  const NoGrad guard;
+  CHECK_THAT(check_bits([](const Tensors& t) { return Tensors{cross_entropy(t[0] * 2, t[1].argmax(1))}; },
+                        random({{3, 4, 5}, {3, 4, 5}})),
+             !Contains("rows at a time"));
+}
+
+TEST_CASE("a target that is no class stops a group of rows as it stops the kernel") {
+  const NoGrad guard;
+  const Always always;
+  Tensor calls = zeros({1});
+  const auto f = [&](const Tensor& x, const Tensor& target) {
+    calls.add_(1);
+    return cross_entropy(x * 2, target);
+  };
+  auto fast = compile(f);
+  const Tensor x = randn({300, 60}), good = randint(0, 60, {300}), bad = good.clone();
+  bad.narrow(0, 200, 1).fill_(60);
+  const auto message = [&](auto& g) -> std::string {
+    try {
+      g(x, bad);
+    } catch (const IndexError& e) {
+      return e.what();
+    }
+    return "";
+  };
+  for (int call = 0; call < 3; ++call) CHECK(same_bits(f(x, good), fast(x, good)));
+  const float before = calls.item<float>();
+  const std::string eager = message(f), compiled = message(fast);
+  CHECK_THAT(eager, Contains("target 60 is not a class"));
+  CHECK(eager.substr(0, eager.find('\n')) == compiled.substr(0, compiled.find('\n')));
+  CHECK(calls.item<float>() == before + 2);
+  CHECK(same_bits(f(x, good), fast(x, good)));
+  CHECK_THAT(fast.report(), Contains("time: mul cross_entropy"));
 }
 
 TEST_CASE("what is not by rows stays out of groups of rows") {
@@ -210,6 +298,17 @@ TEST_CASE("what is not by rows stays out of groups of rows") {
       },
       {{8, 8}});
   apart([](const Tensors& t) { return Tensors{group_norm(t[0] * 2, 2)}; }, {{4, 6, 5}});
+}
+
+TEST_CASE("rows of one element are laid out in several ways") {
+  const NoGrad guard;
+  CHECK_THAT(check_bits(
+                 [](const Tensors& t) {
+                   const Tensor column = t[0].t(), parts = column / column.sum({.dim = -1, .keepdim = true});
+                   return Tensors{t[1] * (parts + 0.5)};
+                 },
+                 random({{1, 100}, {100, 1}})),
+             Contains("rows at a time"));
 }
 
 TEST_CASE("results of a group of rows that are held keep their values") {
