@@ -70,6 +70,7 @@ TEST_CASE("freezing: weights are arranged once; what changes them unseen counts 
   manual_seed(2);
   nn::Linear linear(40, 50);
   nn::Conv2d conv(4, 8, 3);
+  nn::ConvTranspose2d transposed(4, 8, 3);
   const auto run = [&](auto& layer, const Tensor& x) {
     const InferenceMode guard;
     auto fast = compile([&](const Tensor& y) { return layer(y); }, kFreezing);
@@ -84,6 +85,7 @@ TEST_CASE("freezing: weights are arranged once; what changes them unseen counts 
   };
   run(linear, randn({40, 40}));
   run(conv, randn({1, 4, 9, 9}));
+  run(transposed, randn({1, 4, 9, 9}));
 
   // Without the promise every call sees everything.
   const InferenceMode guard;
