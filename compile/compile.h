@@ -61,6 +61,11 @@ struct CompileOptions {
   /// the function itself or an argument, parts, training flags, frozen parameters and plain members are compared in
   /// each call; a captured tensor that was re-assigned is noticed when nobody else holds the old one.
   bool pure = false;
+  /// A second promise, with `pure`: captured tensors are changed by ops alone (in place, load_state_dict(), an
+  /// optimizer), which is noticed, and not through an address (data_ptr(), data<T>(), DLPack). Then linear layers and
+  /// convolutions that are replayed directly keep their weights as their kernels read them: as much memory again, and
+  /// rearranged only when a weight has changed.
+  bool freezing = false;
 };
 
 /// What calls of a compiled function came to. A call is one stretch of ops, unless the host asks for values in the

@@ -184,7 +184,7 @@ bool DirectCall::run() {
       return false;
     }
     if (s.idle.empty()) {
-      replayer = std::make_unique<graph::Replayer>(s.ready);
+      replayer = std::make_unique<graph::Replayer>(s.ready, cache.options.freezing);
     } else {
       replayer = std::move(s.idle.back());
       s.idle.pop_back();

@@ -8,6 +8,8 @@
 #include "compile/execute.h"
 #include "compile/report.h"
 #include "core/error.h"
+#include "core/ops/conv.h"
+#include "core/ops/matmul.h"
 
 namespace weft::graph {
 namespace {
@@ -62,7 +64,7 @@ Replayable::Replayable(Facts f, std::vector<std::shared_ptr<const Captured>> hel
     if (r.kind == Facts::Result::Kind::made) result[static_cast<size_t>(r.view.buffer)] = 1;
 }
 
-Replayer::Replayer(std::shared_ptr<const Replayable> what) : what_(std::move(what)) {
+Replayer::Replayer(std::shared_ptr<const Replayable> what, bool freezing) : what_(std::move(what)) {
   const Graph& g = what_->graph();
   storages_ = std::make_unique<Storage[]>(g.buffers.size());
   patches_.resize(g.buffers.size());
@@ -77,7 +79,7 @@ Replayer::Replayer(std::shared_ptr<const Replayable> what) : what_(std::move(wha
     if (run.fused)
       prepare_group(run);
     else
-      prepare_call(run.first);
+      prepare_call(run.first, freezing);
     runs_.push_back({run.fused ? static_cast<int>(groups_.size()) - 1 : -1, calls_.size() - 1, &run});
   }
   // Vectors do not move any more: now places have addresses.
@@ -133,11 +135,19 @@ void Replayer::prepare_group(const Plan::Run& run) {
   groups_.push_back(std::move(group));
 }
 
-void Replayer::prepare_call(int step) {
+void Replayer::prepare_call(int step, bool freezing) {
   const Facts& f = what_->facts;
   const auto k = static_cast<size_t>(step);
   const Step& s = what_->graph().steps[k];
   calls_.push_back({&s, s.params || s.attrs_bytes ? &f.data[f.data_at[k]] : nullptr, tensors_.size()});
+  if (freezing && (s.op == &LinearOp::record || s.op == &ConvOp::record) && s.in[1].in_memory()) {
+    const auto b = static_cast<size_t>(s.in[1].buffer);
+    const Storage* weight = f.sources[b].captured;
+    if (weight && weight->owned && !f.written[b]) {
+      calls_.back().frozen = static_cast<int>(frozen_.size());
+      frozen_.push_back({weight, nullptr, 0, {}});
+    }
+  }
   for (size_t i = 0; i < s.in.size(); ++i) {
     const Operand& o = s.in[i];
     if (o.buffer == Operand::kNumber) {
@@ -149,6 +159,19 @@ void Replayer::prepare_call(int step) {
   }
   for (const Operand& o : s.out)
     tensors_.push_back(o.in_memory() ? tensor_of(o, storages_[static_cast<size_t>(o.buffer)]) : Tensor());
+}
+
+void Replayer::run_frozen(Frozen& weight, const OpCall& call) {
+  const uint32_t version = weight.storage->version.load(std::memory_order_relaxed);
+  if (weight.data != weight.storage->data || weight.version != version) weight.packed.clear();
+  weight.data = weight.storage->data, weight.version = version;
+  try {
+    const cpu::OfferPackedWeight offer(weight.packed);
+    call.op.cpu(call);
+  } catch (...) {
+    weight.packed.clear();
+    throw;
+  }
 }
 
 void Replayer::point(size_t buffer, char* data) {
@@ -230,8 +253,10 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
       const int n_in = static_cast<int>(s.in.size());
       if (s.pointwise())
         cpu::run_pointwise(*s.loops, s.compute, s.truth, out[0], in, n_in, reinterpret_cast<const Scalar*>(c.data));
+      else if (const OpCall call{*s.op, in, n_in, out, static_cast<int>(s.out.size()), c.data}; c.frozen >= 0)
+        run_frozen(frozen_[static_cast<size_t>(c.frozen)], call);
       else
-        s.op->cpu({*s.op, in, n_in, out, static_cast<int>(s.out.size()), c.data});
+        s.op->cpu(call);
     }
   }
   for (size_t b = 0; b < f.sources.size(); ++b)

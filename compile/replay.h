@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "compile/recorder.h"
+#include "core/packed_weight.h"
 
 // Direct replay: a recorded call as data. Everything that its kernels are given was prepared once; a call only says
 // where its arguments lie, and gets results in fresh memory.
@@ -61,7 +62,8 @@ struct Replayable {
 /// One call at a time.
 class Replayer {
  public:
-  explicit Replayer(std::shared_ptr<const Replayable> what);
+  /// freezing: CompileOptions::freezing.
+  Replayer(std::shared_ptr<const Replayable> what, bool freezing);
   ~Replayer();
   Replayer(const Replayer&) = delete;
   Replayer& operator=(const Replayer&) = delete;
@@ -79,6 +81,14 @@ class Replayer {
     const Step* step;
     const unsigned char* data;  ///< attributes or parameters
     size_t first;               ///< of tensors_
+    int frozen = -1;            ///< of frozen_
+  };
+  /// A captured weight as its kernel reads it.
+  struct Frozen {
+    const Storage* storage;
+    const void* data;  ///< and `version`: what was packed
+    uint32_t version;
+    cpu::PackedWeight packed;
   };
   struct Group {
     std::vector<cpu::FusedStep> steps;
@@ -91,7 +101,8 @@ class Replayer {
     const Plan::Run* plan;
   };
   void prepare_group(const Plan::Run& run);
-  void prepare_call(int step);
+  void prepare_call(int step, bool freezing);
+  void run_frozen(Frozen& weight, const OpCall& call);
   void point(size_t buffer, char* data);
 
   const std::shared_ptr<const Replayable> what_;
@@ -100,6 +111,7 @@ class Replayer {
   Storage numbers_;
   std::vector<Tensor> tensors_;
   std::vector<Call> calls_;
+  std::vector<Frozen> frozen_;
   std::vector<Group> groups_;
   std::vector<Run> runs_;
 };

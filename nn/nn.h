@@ -4,6 +4,7 @@
 #include "nn/clip.h"
 #include "nn/functional.h"
 #include "nn/init.h"
+#include "nn/key_value_cache.h"
 #include "nn/layers/activation.h"
 #include "nn/layers/container.h"
 #include "nn/layers/conv.h"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/packed_weight.h"
 #include "core/parallel.h"
 #include "kernels/cpu/conv.h"
 #include "kernels/cpu/conv_rows.h"
@@ -71,6 +72,37 @@ int64_t padded_lanes(int64_t channels) {
   return (channels + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
 }
 
+/// Weights [lane][channel][position], positions and channels of a lane side by side, `lane_stride` from lane to lane:
+/// to [position][channel][lanes], lanes beyond `used` zero. Whole squares of registers are transposed, whatever the
+/// number of positions.
+template <class T>
+void pack_lanes(const T* w, int64_t lane_stride, int64_t used, int64_t channels, int64_t positions, int64_t lanes,
+                T* out) {
+  constexpr int n = kLanes<T>;
+  const int64_t columns = channels * positions;
+  for (int64_t lane = 0; lane < lanes; lane += n) {
+    const int64_t rows = std::clamp<int64_t>(used - lane, 0, n);
+    int64_t channel = 0, position = 0;
+    for (int64_t column = 0; column < columns; column += n) {
+      const int64_t count = std::min<int64_t>(n, columns - column);
+      const T* from = w + lane * lane_stride + column;
+      Vec<T> r[n];
+      if (rows == n && count == n) {
+#pragma GCC unroll 16
+        for (int i = 0; i < n; ++i) r[i] = load(from + i * lane_stride);
+      } else {
+#pragma GCC unroll 16
+        for (int i = 0; i < n; ++i) r[i] = i < rows ? load_first(from + i * lane_stride, count) : Vec<T>{};
+      }
+      transpose<T>(r);
+      for (int64_t i = 0; i < count; ++i) {
+        store(out + (position * channels + channel) * lanes + lane, r[i]);
+        if (++position == positions) position = 0, ++channel;
+      }
+    }
+  }
+}
+
 /// Weights as the tiles read them: [group][lane block][kernel position][input channel][lanes], absent lanes zero.
 /// Block b of group g starts at (g * padded_lanes + b.begin) * positions * cin.
 template <class T, class S>
@@ -89,6 +121,12 @@ void pack_weights(const Correlation& r, const std::vector<LaneBlock>& blocks, co
       if (used < lanes) std::fill_n(out, positions * r.cin * lanes, T(0));
       // w [cout of all groups, cin of one group]: the group moves along dimension 0 in both directions.
       const S* from = w + g * (r.transposed ? r.cin : r.cout) * s[0] + b.begin * lanes_stride;
+      if constexpr (std::is_same_v<T, S>) {
+        if (flat_positions && channel_stride == positions) {
+          pack_lanes(from, lanes_stride, used, r.cin, positions, lanes, out);
+          continue;
+        }
+      }
       if (flat_positions) {  // [lane][position] panels of one channel are transposed
         for (int64_t i = 0; i < r.cin; ++i)
           copy_matrix<T, S>({from + i * channel_stride, 1, lanes_stride}, {out + i * lanes, r.cin * lanes, 1},
@@ -119,11 +157,14 @@ class Correlator {
     for (const ColumnPhase& p : columns_.phases) wide = wide && p.run == 3 && p.count >= 12;
     blocks_ = lane_blocks<T>(r.cout, wide && !planes_ ? 1 : 2);
     const int64_t lanes = padded_lanes<T>(r.cout) * c_.groups;
-    T* memory = scratch<T>(Scratch::weights, lanes * (positions_ * r.cin + 1));
-    weights_ = memory;
-    pack_weights<T, S>(r, blocks_, w, memory);
-    T* b = memory + lanes * positions_ * r.cin;
+    const int64_t size = lanes * positions_ * r.cin;
+    T* b = scratch<T>(Scratch::weights, lanes + size);
     bias_ = b;
+    T* weights = b + lanes;
+    bool fresh = true;
+    if (PackedWeight* kept = packed_weight()) weights = static_cast<T*>(kept->get(w, size * sizeof(T), fresh));
+    weights_ = weights;
+    if (fresh) pack_weights<T, S>(r, blocks_, w, weights);
     for (int64_t g = 0; g < c_.groups; ++g)
       for (int64_t i = 0; i < padded_lanes<T>(r.cout); ++i)
         *b++ = bias && i < r.cout ? widen<T>(bias[g * r.cout + i]) : T(0);

@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "core/packed_weight.h"
 
 namespace weft::kernels {
 
@@ -25,6 +26,7 @@ struct Gemm {
   DType dtype = DType::f32;
   double alpha = 1, beta = 0;
   const void* bias = nullptr;
+  cpu::PackedWeight* packed_b = nullptr;  ///< where the panels of B stay from call to call
 };
 
 void gemm(const Gemm& g);

@@ -49,6 +49,7 @@ struct Operands {
   int64_t a_rs, a_cs;
   const Source* b;
   int64_t b_rs, b_cs;
+  cpu::PackedWeight* packed_b = nullptr;
 };
 
 /// What happens to the sums: c = alpha * sum + beta * c + bias, with c and bias of the source type; or, where raw is
@@ -163,6 +164,10 @@ void multiply_direct(const Operands<K>& o, const Result<K>& r) {
     packed_a = static_cast<Elem*>(workspace<0>(s.tiles * s.a_panel() * sizeof(Elem)));
     pack_a(o, s, 0, s.tiles, packed_a);
   }
+  Elem* kept = nullptr;  // all panels of B, `fresh` where they are packed now
+  bool fresh = true;
+  if (o.packed_b && !(kInPlace && o.b_cs == 1))
+    kept = static_cast<Elem*>(o.packed_b->get(o.b, s.panels * s.b_panel() * sizeof(Elem), fresh));
   const int64_t panel_work = o.m * o.k * kNr + 1;
   parallel_for(s.panels, std::max<int64_t>(1, (int64_t{1} << 20) / panel_work), [&](int64_t begin, int64_t end) {
     Acc* sums = kRounds && !r.raw ? static_cast<Acc*>(workspace<2>(o.m * kNr * sizeof(Acc))) : nullptr;
@@ -178,10 +183,12 @@ void multiply_direct(const Operands<K>& o, const Result<K>& r) {
           if (o.b_cs == 1) b = o.b + step * o.b_rs + column, b_rs = o.b_rs;
         }
         if (!b) {
-          Elem* packed = static_cast<Elem*>(workspace<1>((depth * kNr + kPanelSlack) * sizeof(Elem)));
+          Elem* packed = kept ? kept + panel * s.b_panel() + step * kNr
+                              : static_cast<Elem*>(workspace<1>((depth * kNr + kPanelSlack) * sizeof(Elem)));
           const int64_t first = step * K::kPair;
-          pack<K>(packed, kNr, columns, std::min(depth * K::kPair, o.k - first), o.b + first * o.b_rs + column * o.b_cs,
-                  o.b_cs, o.b_rs);
+          if (fresh)
+            pack<K>(packed, kNr, columns, std::min(depth * K::kPair, o.k - first),
+                    o.b + first * o.b_rs + column * o.b_cs, o.b_cs, o.b_rs);
           b = packed;
         }
         for (int64_t t = 0; t < s.tiles; ++t) {
@@ -223,7 +230,10 @@ void multiply_packed(const Operands<K>& o, const Result<K>& r) {
   const int64_t panel_chunk = std::clamp<int64_t>(kMaxPacked / s.b_panel(), 1, s.panels);
   const bool a_in_place = reads_in_place(o);
   Elem* pa = a_in_place ? nullptr : static_cast<Elem*>(workspace<0>(tile_chunk * s.a_panel() * sizeof(Elem)));
-  Elem* pb = static_cast<Elem*>(workspace<1>(panel_chunk * s.b_panel() * sizeof(Elem)));
+  const size_t b_bytes = panel_chunk * s.b_panel() * sizeof(Elem);
+  bool fresh = true;
+  Elem* pb = static_cast<Elem*>(o.packed_b && panel_chunk == s.panels ? o.packed_b->get(o.b, b_bytes, fresh)
+                                                                      : workspace<1>(b_bytes));
 
   for (int64_t panel0 = 0; panel0 < s.panels; panel0 += panel_chunk) {
     for (int64_t tile0 = 0; tile0 < s.tiles; tile0 += tile_chunk) {
@@ -231,7 +241,7 @@ void multiply_packed(const Operands<K>& o, const Result<K>& r) {
       const int64_t panels = std::min(panel_chunk, s.panels - panel0);
       const int64_t group = std::clamp<int64_t>((tiles + panels) / (4 * num_threads()), 1, 4);
       const int64_t a_groups = a_in_place ? 0 : (tiles + group - 1) / group;
-      const int64_t b_groups = tile0 == 0 ? (panels + group - 1) / group : 0;
+      const int64_t b_groups = tile0 == 0 && fresh ? (panels + group - 1) / group : 0;
       const auto pack_group = [&](int64_t i) {
         if (i < a_groups) {
           const int64_t t = i * group;
@@ -340,6 +350,7 @@ void multiply(const Operands<K>& o, const Result<K>& r) {
     part.a += i * slice * o.a_cs;
     part.b += i * slice * o.b_rs;
     part.k = std::min(slice, o.k - i * slice);
+    part.packed_b = nullptr;  // several threads
     Result<K> sums{};
     sums.raw = parts + i * o.m * o.n;
     sums.raw_ld = o.n;
@@ -357,7 +368,8 @@ void run_gemm(const Gemm& g) {
   using Source = typename K::Source;
   using Acc = typename K::Acc;
   const Operands<K> o{
-      g.m, g.n, g.k, static_cast<const Source*>(g.a), g.a_rs, g.a_cs, static_cast<const Source*>(g.b), g.b_rs, g.b_cs};
+      g.m,    g.n,    g.k,       static_cast<const Source*>(g.a), g.a_rs, g.a_cs, static_cast<const Source*>(g.b),
+      g.b_rs, g.b_cs, g.packed_b};
   const Result<K> r{static_cast<Source*>(g.c), g.ldc, static_cast<Acc>(g.alpha), static_cast<Acc>(g.beta),
                     static_cast<const Source*>(g.bias)};
   multiply<K>(o, r);

@@ -90,7 +90,7 @@ void linear(const OpCall& c) {
   g.a = x.data_ptr(), g.a_rs = rank > 1 ? x.strides()[rank - 2] : 0, g.a_cs = x.strides()[rank - 1];
   g.b = weight.data_ptr(), g.b_rs = weight.strides()[1], g.b_cs = weight.strides()[0];
   g.c = c.out[0].data_ptr(), g.ldc = g.n;
-  g.dtype = x.dtype();
+  g.dtype = x.dtype(), g.packed_b = packed_weight();
   if (bias.defined()) g.bias = bias.data_ptr();
   kernels::gemm(g);
 }

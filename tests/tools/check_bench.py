@@ -14,6 +14,7 @@ WORKLOADS = {
     "cnn": {"kind": "cnn", "batch": 2, "image": [1, 8, 8], "channels": [4, 4], "hidden": 8, "classes": 10,
             "optimizer": "sgd", "lr": 0.01, "momentum": 0.9},
 }
+GPT = {"gpt": {"kind": "gpt", "batch": 2, "block": 8, "layers": 1, "heads": 2, "embd": 8, "vocab": 5, "optimizer": "adamw", "lr": 1e-3}}
 CASES = [
     {"op": "matmul", "shapes": [[16, 16], [16, 16]], "dtype": "bf16"},
     {"op": "softmax", "shapes": [[8, 64]], "grad": True},
@@ -35,7 +36,7 @@ class Bench(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
-        for name, what in (("workloads.json", WORKLOADS), ("cases.json", CASES)):
+        for name, what in (("workloads.json", WORKLOADS), ("gpt.json", {**WORKLOADS, **GPT}), ("cases.json", CASES)):
             with open(self.path(name), "w", encoding="utf-8") as file:
                 json.dump(what, file)
 
@@ -65,6 +66,25 @@ class Bench(unittest.TestCase):
         self.assertEqual(lower["amp"], "bf16")
         self.assertIn("--amp", self.bench("train", "--workload", "mlp", "--workloads", self.path("workloads.json"), "--amp", "f64", code=2))
         self.assertIn("no workload nothing", self.bench("train", "--workload", "nothing", "--workloads", self.path("workloads.json"), code=1))
+
+    def test_infer_modes(self):
+        losses = {}
+        for mode in ("eager", "default", "reduce-overhead"):
+            row = json.loads(self.bench("infer", "--workload", "gpt", "--workloads", self.path("gpt.json"), "--mode", mode))
+            self.assertEqual((row["mode"], row["infer"], row["batch"]), (mode, True, 1))
+            losses[mode] = row["loss"]
+        self.assertEqual(len(set(losses.values())), 1, losses)
+
+    def test_generate(self):
+        command = ["infer", "--workloads", self.path("gpt.json"), "--steps", "3", "--workload"]
+        for more, cache in (([], True), (["--no-cache"], False), (["--batch", "3", "--amp", "bf16"], True)):
+            row = json.loads(self.bench(*command, "gpt", "--generate", "30", *more))
+            self.assertEqual((row["generate"], row["cache"], row["batch"]), (30, cache, 3 if "--batch" in more else 1))
+            self.assertTrue(0 < row["tokens_per_s"] <= row["most_tokens_per_s"])
+        self.assertIn("needs a workload of kind gpt, mlp is mlp", self.bench(*command, "mlp", "--generate", "30", code=1))
+        self.assertIn("--generate", self.bench(*command, "gpt", "--generate", "0", code=2))
+        self.assertIn("--no-cache requires --generate", self.bench(*command, "gpt", "--no-cache", code=2))
+        self.assertIn("one mode", self.bench(*command, "gpt", "--generate", "3", "--mode", "default", code=1))
 
     def test_kernels(self):
         rows = [json.loads(line) for line in self.bench("kernels", "--cases", self.path("cases.json")).splitlines()]

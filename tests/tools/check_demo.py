@@ -201,10 +201,52 @@ class Demo(unittest.TestCase):
                               (["--lr", "-1"], "--lr"), (["--lr", "nan"], "--lr"), (["--batch", "0"], "--batch"), (["--optimizer", "magic"], "--optimizer"),
                               (["--schedule", "cosine:0"], "--schedule"), (["--schedule", "sometimes"], "--schedule"), (["--heads", "3"], "divided"),
                               (["--device", "cuda:9"], "no device cuda:9: .*CUDA"), (["--device", "toaster"], "toaster"), (["--amp", "f64"], "--amp"), (["--mode", "magic"], "--mode"), (["--threads", "0"], "--threads"),
-                              (["--seed", "-5"], "--seed"), (["--workers", "-1"], "--workers"), (["--save-every", "0"], "--save-every"), (["--data", "x"], "--data")):
+                              (["--seed", "-5"], "--seed"), (["--workers", "-1"], "--workers"), (["--save-every", "0"], "--save-every"), (["--data", "x"], "--data"), (["--prompt", ""], "--prompt")):
             with self.subTest(args=args):
                 self.refuse(2, pattern, self.gpt(*args))
         self.refuse(2, "subcommand", weft("demo"))
+
+    def test_generate(self):
+        """A saved model writes on from a prompt, without the text it learnt; keys and values kept or not, the same."""
+        run = self.run_json("--steps", 20, "--out", self.path("out"))
+        self.assertGreater(run["sample_per_s"], 0)
+        checkpoint = self.path("out", "checkpoint.pt")
+        os.remove(self.text)
+        def write(*args):
+            return weft("demo", "gpt", "--resume", checkpoint, "--generate", "--json", self.path("text.json"), *args)
+        def text(*args):
+            done = self.succeed(write(*args))
+            sample = json.loads(read(self.path("text.json")))["sample"]
+            self.assertIn(sample, done.stdout)
+            return sample
+        self.assertEqual(text(), run["sample"])
+        self.assertEqual(text("--no-cache"), run["sample"])
+        self.assertNotEqual(text("--seed", 2), run["sample"])
+        greedy = text("--prompt", "12 times", "--length", 100, "--temperature", 0)
+        self.assertEqual(len(greedy), len("12 times") + 100)
+        self.assertTrue(greedy.startswith("12 times"))
+        for more in (["--no-cache"], ["--top-k", 1, "--temperature", 2], ["--seed", 2]):
+            self.assertEqual(text("--prompt", "12 times", "--length", 100, "--temperature", 0, *more), greedy)
+        before = read(self.path("text.json"))
+        for args, pattern in ((["--prompt", ""], "--prompt.*empty"), (["--length", 0], "--length"), (["--length", -1], "--length"), (["--top-k", -1], "--top-k"),
+                              (["--temperature", -1], "--temperature"), (["--temperature", "nan"], "--temperature"), (["--out", self.path("out")], "--out")):
+            self.refuse(2, pattern, write(*args))
+        self.refuse(2, "--resume", weft("demo", "gpt", "--generate"))
+        self.refuse(1, "character 2 of --prompt, '世', is not in the text", write("--prompt", "1世"))
+        self.refuse(1, "not UTF-8", write("--prompt", b"1\xff".decode("utf-8", "surrogateescape")))
+        self.assertEqual(read(self.path("text.json")), before)
+
+    def test_settings_of_a_damaged_checkpoint(self):
+        self.succeed(self.gpt("--steps", 2, "--out", self.path("out")))
+        with zipfile.ZipFile(self.path("out", "checkpoint.pt")) as whole, zipfile.ZipFile(self.path("damaged.pt"), "w") as damaged:
+            for name in whole.namelist():
+                data = whole.read(name)
+                if name.endswith("data.pkl"):
+                    self.assertEqual(data.count(b"headsK\x02"), 1)
+                    data = data.replace(b"headsK\x02", b"headsK\x00")
+                damaged.writestr(name, data)
+        for more in (["--steps", 4], ["--generate"]):
+            self.refuse(1, "damaged.pt' has 0 as heads", weft("demo", "gpt", "--resume", self.path("damaged.pt"), *more))
 
     def test_text_refused(self):
         for content, pattern in ((b"", "is empty"), (b"too short", "--block 8 needs 18"), (b"caf\xe9 " * 100, "not UTF-8 text at byte 3"), (None, "nowhere.txt")):

@@ -68,6 +68,13 @@ Run add_bench(CLI::App& app) {
     threads(sub, o->threads);
   }
 
+  CLI::Option* generate =
+      infer_app
+          ->add_option("--generate", infer->generate, "write N symbols with a gpt workload, and tell how many a second")
+          ->check(CLI::Range(int64_t{1}, int64_t{1} << 30, "N"));
+  infer_app->add_flag("--no-cache", infer->no_cache, "with --generate: compute all keys and values for each symbol")
+      ->needs(generate);
+
   auto kernels = std::make_shared<bench::KernelOptions>();
   CLI::App* kernels_app = app.add_subcommand("kernels", "times the cases of a file, a JSON line each");
   kernels_app->add_option("--cases", kernels->cases, "JSON file of cases (default: a list of its own)");
@@ -119,7 +126,8 @@ Run add_bench(CLI::App& app) {
     if (data_app->parsed()) return bench::run_data(*data);
     if (device_app->parsed()) return bench::run_device(*on_device);
     if (train_app->parsed()) return use(train->threads), bench::run_train(*train);
-    if (infer_app->parsed()) return use(infer->threads), bench::run_train(*infer);
+    if (infer_app->parsed())
+      return use(infer->threads), infer->generate > 0 ? bench::run_generate(*infer) : bench::run_train(*infer);
     if (kernels_app->parsed()) return use(kernels->threads), bench::run_kernels(*kernels);
     if (matching_app->parsed()) return bench::run_matching(*matching);
     if (roofline_app->parsed()) return use(roofline->kernels.threads), bench::run_roofline(*roofline);

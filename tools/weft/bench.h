@@ -16,8 +16,12 @@ struct TrainOptions {
   int threads = 0, steps = 20;
   int64_t batch = 0;
   bool channels_last = false, infer = false;
+  int64_t generate = 0;   ///< symbols to write instead of one forward pass; 0: none
+  bool no_cache = false;  ///< of keys and values
 };
 int run_train(const TrainOptions& o);
+/// Text written by the model of a gpt workload, behind one symbol.
+int run_generate(const TrainOptions& o);
 
 struct KernelOptions {
   std::string cases, only, device = "cpu", mode = "eager";  ///< no file of cases: a list of its own

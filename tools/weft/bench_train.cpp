@@ -134,8 +134,8 @@ int run_train(const TrainOptions& o) {
     return loss;
   };
   const auto mode = parse_compile_mode(o.mode);
-  // A forward pass of a model that stays as it is may be replayed directly.
-  auto fast = compile(eager, {.mode = mode.value_or(CompileMode::default_), .pure = o.infer});
+  // A forward pass of a model that stays as it is may be replayed directly, with weights packed once.
+  auto fast = compile(eager, {.mode = mode.value_or(CompileMode::default_), .pure = o.infer, .freezing = o.infer});
   const bool compiled = mode.has_value();
   const auto step = [&] { return compiled ? fast() : eager(); };
   auto t = Clock::now();

@@ -17,6 +17,7 @@
 #include "tools/weft/demo_progress.h"
 #include "tools/weft/demo_schedule.h"
 #include "tools/weft/demo_train.h"
+#include "tools/weft/demo_write.h"
 #include "tools/weft/device.h"
 
 namespace weft::demo {
@@ -53,11 +54,14 @@ void merge(Settings& s, const std::set<std::string>& given, const Value& checkpo
       before = value->as_double(name);
     else if constexpr (std::is_same_v<Member, bool>)
       before = value->as_bool(name);
-    else
+    else {
       before = value->as_int(name);
+      WEFT_CHECK_FILE(before >= (std::string_view(name) == "seed" ? 0 : 1), "resume: '{}' has {} as {}", s.resume,
+                      before, name);
+    }
     if (given.count(name) == 0)
       member = before;
-    else if (rule == OnResume::fixed && member != before)
+    else if (rule == OnResume::fixed && member != before && !(s.generate && std::string_view(name) == "seed"))
       throw CLI::ValidationError(
           std::string("--") + name,
           fmt::format("{} contradicts the checkpoint, which was trained with {}", member, before));
@@ -82,6 +86,7 @@ int run(Settings s, const Demo& demo, const std::set<std::string>& given) {
   s.threads = num_threads();
   manual_seed(static_cast<uint64_t>(s.seed));
   const Device device = tools::use_device(s.device, "demo");
+  if (s.generate) return write_only(s, checkpoint);
 
   const std::unique_ptr<Task> task = demo.make(s);
   task->model().to(device);
@@ -113,6 +118,8 @@ int run(Settings s, const Demo& demo, const std::set<std::string>& given) {
   std::fflush(stdout);
   const Shown shown = outcome.interrupted ? Shown() : task->show();
   if (!shown.sample.empty()) fmt::print("\n{}\n", shown.sample);
+  if (shown.symbols_per_s > 0 && !s.quiet)
+    fmt::print("\n{} characters written per second\n", with_commas(shown.symbols_per_s));
 
   output.finish({.task = *task,
                  .trainer = trainer,
@@ -132,6 +139,16 @@ std::string check_rate(const std::string& text) {
   double v = 0;
   return CLI::detail::lexical_cast(text, v) && std::isfinite(v) && v > 0 ? ""
                                                                          : "'" + text + "' is not a number above 0";
+}
+
+std::string check_prompt(const std::string& text) {
+  return text.empty() ? "is empty; give at least one character" : "";
+}
+
+std::string check_temperature(const std::string& text) {
+  double v = 0;
+  return CLI::detail::lexical_cast(text, v) && std::isfinite(v) && v >= 0 ? ""
+                                                                          : "'" + text + "' is not a number from 0";
 }
 
 /// The options of one demo; returns what runs it.
@@ -172,10 +189,12 @@ tools::Run add_one(CLI::App& app, const Demo& demo) {
       ->check(CLI::Range(0, 256, "N"))
       ->capture_default_str();
   app.add_option("--threads", s->threads, "default: all cores; never changes results")->check(CLI::Range(1, 4096, "N"));
-  app.add_option("--profile", s->profile, "folder for trace.json, table.txt and profile.html of a few steps");
-  app.add_option("--out", s->out, "folder for model.safetensors, checkpoint.pt and report.html");
+  CLI::Option* profile =
+      app.add_option("--profile", s->profile, "folder for trace.json, table.txt and profile.html of a few steps");
+  CLI::Option* out = app.add_option("--out", s->out, "folder for model.safetensors, checkpoint.pt and report.html");
   app.add_option("--save-every", s->save_every, "steps between two checkpoints")->check(count)->capture_default_str();
-  app.add_option("--resume", s->resume, "continue the run of this checkpoint.pt, with its settings");
+  CLI::Option* resume =
+      app.add_option("--resume", s->resume, "continue the run of this checkpoint.pt, with its settings");
   app.add_option("--json", s->json, "write settings, losses and speed to this file");
   app.add_flag("--quiet", s->quiet, "show the result only");
   if (s->demo == "gpt") {
@@ -186,6 +205,22 @@ tools::Run add_one(CLI::App& app, const Demo& demo) {
     app.add_option("--block", s->block, "characters seen at once")
         ->check(CLI::Range(1, 100000, "N"))
         ->capture_default_str();
+    app.add_option("--prompt", s->prompt, "what the text written at the end goes on from; default: a new line")
+        ->check(check_prompt);
+    app.add_option("--length", s->length, "characters to write")
+        ->check(CLI::Range(int64_t{1}, int64_t{1} << 30, "N"))
+        ->capture_default_str();
+    app.add_option("--temperature", s->temperature, "draws by softmax(logits / X); 0: always the likeliest")
+        ->check(check_temperature)
+        ->capture_default_str();
+    app.add_option("--top-k", s->top_k, "draws among the N likeliest; 0: all")
+        ->check(CLI::Range(int64_t{0}, kMost, "N"))
+        ->capture_default_str();
+    app.add_flag("--no-cache", s->no_cache, "keys and values are computed again for every character; the same text");
+    app.add_flag("--generate", s->generate, "only write, with the model of --resume; trains nothing")
+        ->needs(resume)
+        ->excludes(out)
+        ->excludes(profile);
   } else {
     app.add_option("--data", s->data, "folder of MNIST's IDX files, .gz or not; default: digits drawn here");
   }

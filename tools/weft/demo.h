@@ -36,6 +36,12 @@ struct Settings {
   std::string out, resume, json, profile;
   int64_t save_every = kEvaluateEvery;
   bool quiet = false;
+
+  // The text that gpt writes.
+  std::optional<std::string> prompt = {};  ///< none: a line begins
+  int64_t length = 1000, top_k = 0;
+  double temperature = 0.5;
+  bool no_cache = false, generate = false;
 };
 
 /// How a setting may change when a run is resumed.
@@ -74,6 +80,7 @@ struct Score {
 /// What is shown at the end of a run.
 struct Shown {
   std::string sample;
+  double symbols_per_s = 0;  ///< of the sample
   std::vector<Digit> digits;
 };
 

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "autograd/autograd.h"
 #include "core/error.h"
@@ -9,6 +8,7 @@
 #include "core/ops/philox.h"
 #include "tools/weft/demo.h"
 #include "tools/weft/demo_text.h"
+#include "tools/weft/demo_write.h"
 #include "tools/weft/models.h"
 
 namespace weft::demo {
@@ -16,10 +16,7 @@ namespace {
 
 constexpr int64_t kEvaluatedWindows = 256, kMostWindows = 4096;
 constexpr int64_t kEvaluationBatch = 32;
-constexpr int64_t kSampleLength = 1000;
-constexpr double kTemperature = 0.5;
-// The streams of random numbers of one seed.
-constexpr uint64_t kBatchStream = 1, kSampleStream = 2;
+constexpr uint64_t kBatchStream = 1;  // of the random numbers of the seed
 
 /// Where the windows of a batch begin: an endless stream, the i-th place a function of the seed and i.
 class Starts {
@@ -45,6 +42,7 @@ class Gpt : public Task {
                 .layers = s.layers,
                 .heads = s.heads,
                 .embd = s.embd}) {
+    prompt_ = prompt_symbols(s, corpus_.vocabulary);
     const int64_t n = length(), least = 2 * (s.block + 1);
     WEFT_CHECK(n >= least,
                "gpt: the text has {} characters, --block {} needs {}; give a longer text or a smaller --block", n,
@@ -81,21 +79,7 @@ class Gpt : public Task {
     return {.loss = sum / static_cast<double>(count)};
   }
 
-  Shown show() override {
-    const char32_t newline = U'\n';
-    const size_t found = corpus_.vocabulary.find(newline);
-    std::vector<int64_t> context{found == std::u32string::npos ? corpus_.symbols[0] : static_cast<int64_t>(found)};
-    NoGrad guard;
-    std::string text;
-    for (int64_t i = 0; i < kSampleLength; ++i) {
-      if (static_cast<int64_t>(context.size()) > settings_.block) context.erase(context.begin());
-      const Tensor x = tensor(context).unsqueeze(0).to(device_);
-      const Tensor logits = model_(x).select(1, -1).squeeze(0).cpu().to(DType::f64).contiguous();
-      context.push_back(draw(logits, i));
-      append_utf8(text, corpus_.vocabulary[static_cast<size_t>(context.back())]);
-    }
-    return {.sample = text, .digits = {}};
-  }
+  Shown show() override { return write(model_, corpus_.vocabulary, prompt_, settings_); }
 
   double epochs(int64_t batches) const override {
     return static_cast<double>(batches) * static_cast<double>(units_per_batch()) / static_cast<double>(train_);
@@ -123,29 +107,12 @@ class Gpt : public Task {
     return {x, y};
   }
 
-  /// A symbol by softmax(logits / temperature).
-  int64_t draw(const Tensor& logits, int64_t index) const {
-    const double* v = logits.data<double>();
-    const int64_t n = logits.numel();
-    const double largest = *std::max_element(v, v + n);
-    std::vector<double> weights(static_cast<size_t>(n));
-    double sum = 0;
-    for (size_t i = 0; i < weights.size(); ++i) sum += weights[i] = std::exp((v[i] - largest) / kTemperature);
-    const rng::Words w =
-        rng::philox(static_cast<uint64_t>(settings_.seed), static_cast<uint64_t>(index), kSampleStream);
-    double left = rng::unit(uint64_t{w.w[0]} << 32 | w.w[1]) * sum;
-    for (size_t i = 0; i + 1 < weights.size(); ++i) {
-      left -= weights[i];
-      if (left < 0) return static_cast<int64_t>(i);
-    }
-    return n - 1;
-  }
-
   Settings settings_;
   Device device_{settings_.device};
   Corpus corpus_;
   models::Gpt model_;
-  int64_t train_ = 0;  ///< characters to train on; the rest is for validation
+  std::vector<int64_t> prompt_;  ///< of the text it writes at the end
+  int64_t train_ = 0;            ///< characters to train on; the rest is for validation
   std::optional<Feed<Starts>> feed_;
 };
 

@@ -54,6 +54,7 @@ std::string json_text(const Settings& s, const Finished& run) {
       {"sample", run.shown.sample},
       {"wall_s", run.wall_s},
       {"peak_mb", run.peak_mb}};
+  if (run.shown.symbols_per_s > 0) j["sample_per_s"] = run.shown.symbols_per_s;
   if (run.outcome.final.accuracy) j["final"]["accuracy"] = *run.outcome.final.accuracy;
   return j.dump() + "\n";
 }

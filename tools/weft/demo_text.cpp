@@ -50,6 +50,13 @@ std::string_view builtin_text() {
   return {weft_demo_text_begin, static_cast<size_t>(weft_demo_text_end - weft_demo_text_begin)};
 }
 
+std::u32string from_utf8(std::string_view text, const std::string& name) {
+  std::u32string characters;
+  characters.reserve(text.size());
+  for (size_t at = 0; at < text.size();) characters += next_character(text, at, name);
+  return characters;
+}
+
 Corpus read_corpus(const std::string& path) {
   if (path.empty()) return detail::corpus_of(builtin_text(), "weft's own sources");
   const formats::InputFile file(path);
@@ -60,9 +67,7 @@ Corpus detail::corpus_of(std::string_view text, const std::string& name) {
   WEFT_CHECK_FILE(!text.empty(), "gpt: '{}' is empty; give a text to learn from", name);
   Corpus corpus;
   corpus.checksum = static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(text.data()), text.size()));
-  std::u32string characters;
-  characters.reserve(text.size());
-  for (size_t at = 0; at < text.size();) characters += next_character(text, at, name);
+  const std::u32string characters = from_utf8(text, name);
 
   // Tables over all characters there are: 136 kB and at most 4 MB, no search.
   std::vector<bool> seen(0x110000);

@@ -19,6 +19,8 @@ std::string_view builtin_text();
 /// FileError for a file that is empty, not UTF-8, or cannot be read. `path` empty: builtin_text().
 Corpus read_corpus(const std::string& path);
 
+/// FileError for what is not UTF-8; `name`: where it is from.
+std::u32string from_utf8(std::string_view text, const std::string& name);
 std::string to_utf8(std::u32string_view text);
 /// Appends one character.
 void append_utf8(std::string& out, char32_t c);

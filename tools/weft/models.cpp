@@ -133,12 +133,13 @@ GptBlock::GptBlock(int64_t embd, int64_t heads)
       down(*this, "down", 4 * embd, embd) {
   WEFT_CHECK(heads > 0 && embd % heads == 0, "gpt: embd {} does not divide into {} heads", embd, heads);
 }
-Tensor GptBlock::operator()(const Tensor& x) {
+Tensor GptBlock::operator()(const Tensor& x, nn::KeyValueCache* cache) {
   const nn::ModuleScope scope(*this);
   const int64_t B = x.size(0), T = x.size(1), C = x.size(2);
   std::vector<Tensor> parts = qkv(ln1(x)).split(C, 2);
   for (Tensor& part : parts) part = part.view({B, T, heads, C / heads}).transpose(1, 2);
-  Tensor y = scaled_dot_product_attention(parts[0], parts[1], parts[2], {.is_causal = true});
+  Tensor y = cache ? cache->attend(parts[0], parts[1], parts[2])
+                   : scaled_dot_product_attention(parts[0], parts[1], parts[2], {.is_causal = true});
   Tensor z = x + proj(y.transpose(1, 2).reshape({B, T, C}));
   return z + down(gelu(up(ln2(z)), {.approximate = "tanh"}));
 }
@@ -154,14 +155,27 @@ Gpt::Gpt(const GptOptions& o)
     if (p.dim() > 1) nn::init::normal_(p, 0.0, 0.02);
   head.weight = wte.weight;
 }
+Tensor Gpt::embed(const Tensor& indices, int64_t first) {
+  WEFT_CHECK(indices.dim() == 2 && first + indices.size(1) <= options.block,
+             "gpt: {} must be [batch, time] with at most {} in time", indices, options.block - first);
+  return wte(indices) + wpe(arange(first, first + indices.size(1), 1, {.device = indices.device()}));
+}
 Tensor Gpt::operator()(const Tensor& indices) {
   const nn::ModuleScope scope(*this);
-  WEFT_CHECK(indices.dim() == 2 && indices.size(1) <= options.block,
-             "gpt: {} must be [batch, time] with at most {} in time", indices, options.block);
-  Tensor x = wte(indices) + wpe(arange(0, indices.size(1), 1, {.device = indices.device()}));
+  Tensor x = embed(indices, 0);
   for (GptBlock& block : blocks)
     x = checkpointing ? checkpoint([&block](const Tensor& y) { return block(y); }, x) : block(x);
   return head(lnf(x));
+}
+Tensor Gpt::operator()(const Tensor& indices, std::vector<nn::KeyValueCache>& caches) {
+  const nn::ModuleScope scope(*this);
+  WEFT_CHECK(caches.size() == blocks.size(), "gpt: {} caches for {} blocks", caches.size(), blocks.size());
+  Tensor x = embed(indices, caches.front().size());
+  for (size_t i = 0; i < blocks.size(); ++i) x = blocks[static_cast<int64_t>(i)](x, &caches[i]);
+  return head(lnf(x));
+}
+std::vector<nn::KeyValueCache> Gpt::caches() const {
+  return std::vector<nn::KeyValueCache>(blocks.size(), nn::KeyValueCache(options.block));
 }
 
 std::unique_ptr<Model> make_model(const nlohmann::json& w) {

@@ -76,7 +76,8 @@ struct GptOptions {
 /// One layer of a GPT: attention and a two-layer perceptron, each behind a norm and added to its input.
 struct GptBlock : nn::Module {
   GptBlock(int64_t embd, int64_t heads);
-  Tensor operator()(const Tensor& x);
+  /// cache: of what comes before x.
+  Tensor operator()(const Tensor& x, nn::KeyValueCache* cache = nullptr);
 
   int64_t heads;
   nn::LayerNorm ln1, ln2;
@@ -87,12 +88,20 @@ struct GptBlock : nn::Module {
 struct Gpt : Model {
   explicit Gpt(const GptOptions& o);
   Tensor operator()(const Tensor& indices) override;
+  /// The same for positions that follow those in `caches` (of caches()), which take the new ones in.
+  Tensor operator()(const Tensor& indices, std::vector<nn::KeyValueCache>& caches);
+  /// One for each block, empty.
+  std::vector<nn::KeyValueCache> caches() const;
 
   GptOptions options;
   nn::Embedding wte, wpe;
   nn::ModuleList<GptBlock> blocks{*this, "blocks"};
   nn::LayerNorm lnf;
   nn::Linear head;
+
+ private:
+  /// Of position `first` on.
+  Tensor embed(const Tensor& indices, int64_t first);
 };
 
 /// The model that an entry of workloads.json (or a training trace) describes by "kind" and its sizes.
