@@ -3,14 +3,16 @@
 // only.
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "core/half.h"
 
 #if defined(__AVX512F__) || defined(__AVX2__)
-// g++ 12 warns of its own _mm512_undefined_epi32 (GCC bug 105593).
+// g++ 12 warns of its own _mm512_undefined_epi32 and _mm256_undefined_pd (GCC bug 105593).
 #pragma GCC diagnostic push
 #if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #include <immintrin.h>
 #pragma GCC diagnostic pop
@@ -129,12 +131,34 @@ struct Simd {
 /// The sum of the lanes, by halves.
 template <class T>
 T lane_sum(typename Simd<T>::Vec v) {
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+  if constexpr (std::is_same_v<T, float>) {
+#if defined(__AVX512F__)
+    const __m256 upper = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), upper);
+#else
+    const __m256 eight = v;
+#endif
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+  } else {
+#if defined(__AVX512F__)
+    const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd(v, 1));
+#else
+    const __m256d four = v;
+#endif
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+  }
+#else
   T lanes[Simd<T>::kLanes];
   Simd<T>::store(lanes, v);
   for (int half = Simd<T>::kLanes / 2; half >= 1; half /= 2) {
     for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
   }
   return lanes[0];
+#endif
 }
 
 inline float bf16_to_float(uint16_t x) { return to_float(BFloat16{x}); }
