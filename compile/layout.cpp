@@ -116,7 +116,6 @@ class Heirs {
   }
 
   const Graph& g_;
-  const Plan& plan_;
   const std::vector<Piece>& pieces_;
   std::vector<std::vector<int>> of_;  // by buffer
   std::vector<char> taken_;
