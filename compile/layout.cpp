@@ -55,12 +55,7 @@ size_t unplanned_bytes(const Graph& g, const Plan& plan) {
 class Heirs {
  public:
   Heirs(const Graph& g, const Plan& plan, const std::vector<Piece>& pieces)
-      : before(pieces.size(), -1),
-        g_(g),
-        plan_(plan),
-        pieces_(pieces),
-        of_(g.buffers.size()),
-        taken_(pieces.size(), 0) {
+      : before(pieces.size(), -1), g_(g), pieces_(pieces), of_(g.buffers.size()), taken_(pieces.size(), 0) {
     for (size_t i = 0; i < pieces.size(); ++i) of_[pieces[i].buffer].push_back(static_cast<int>(i));
     for (int r = 0; r < static_cast<int>(plan.runs.size()); ++r) {
       const Plan::Run& run = plan.runs[static_cast<size_t>(r)];
