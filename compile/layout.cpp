@@ -95,19 +95,22 @@ class Heirs {
       if (o.dtype != out.dtype || o.sizes != out.sizes || o.strides != out.strides || o.offset != 0 ||
           g_.buffers[static_cast<size_t>(o.buffer)].bytes != bytes)
         continue;
-      bool last = true;  // of the run's steps that see it, and it is there from before the run
-      for (size_t k = at + 1; k < steps_.size(); ++k)
-        last &= !meets(g_.steps[static_cast<size_t>(steps_[k])], o.buffer);
-      if (!last || pieces_[static_cast<size_t>(from)].first == r || twice(s, o)) continue;
+      // It is there from before the run, and of the run's steps this is the last to see it. Tiles of other threads may
+      // be anywhere: all of its steps see it at the same place.
+      bool fits = pieces_[static_cast<size_t>(from)].first != r;
+      for (size_t k = 0; k < steps_.size() && fits; ++k) {
+        const Step& other = g_.steps[static_cast<size_t>(steps_[k])];
+        fits = k <= at ? !elsewhere(other, o) : !meets(other, o.buffer);
+      }
+      if (!fits) continue;
       before[static_cast<size_t>(to)] = from;
       taken_[static_cast<size_t>(from)] = 1;
       return;
     }
   }
-  // It is read in another way too.
-  static bool twice(const Step& s, const Operand& o) {
-    return std::any_of(s.in.begin(), s.in.end(),
-                       [&](const Operand& x) { return x.buffer == o.buffer && !x.same_place(o); });
+  static bool elsewhere(const Step& s, const Operand& o) {
+    const auto is = [&](const Operand& x) { return x.buffer == o.buffer && !x.same_place(o); };
+    return std::any_of(s.in.begin(), s.in.end(), is) || std::any_of(s.out.begin(), s.out.end(), is);
   }
 
   const Graph& g_;

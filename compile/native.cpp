@@ -14,6 +14,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -100,6 +101,10 @@ class Builder {
     }
     waiting_.push_back(unit);
     if (!thread_.joinable()) start();
+    if (!thread_.joinable()) {
+      waiting_.pop_back();
+      unit->fail("no thread can be started");
+    }
     changed_.notify_one();
     return unit;
   }
@@ -112,8 +117,12 @@ class Builder {
     sigset_t all, before;
     ::sigfillset(&all);
     ::pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are the program's own threads' business
-    thread_ = std::thread([this] { work(); });
+    try {
+      thread_ = std::thread([this] { work(); });
+    } catch (const std::system_error&) {  // a limit on threads
+    }
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (!thread_.joinable()) return;
     static bool at_exit = false;
     if (!std::exchange(at_exit, true)) std::atexit([] { instance().end(); });
   }

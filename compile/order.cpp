@@ -28,6 +28,10 @@ class Order {
           std::swap(at(r), at(r + 1));
           for (size_t b : at(r).touched) move(b, r + 1, r);
           for (size_t b : at(r + 1).touched) move(b, r, r + 1);
+          // The recorder gave blocks of dropped tensors to others in the order of the program.
+          plan_.longer.resize(g_.buffers.size());
+          for (int of : {r, r + 1})
+            for (size_t b : at(of).touched) plan_.longer[b] = 1;
           changed = true;
         }
       if (!changed) break;
@@ -37,7 +41,7 @@ class Order {
  private:
   struct Facts {
     std::vector<size_t> touched, written;  // buffers, each once
-    bool draws = false;
+    bool stays = false;                    // keeps its place among the others
   };
   int count() const { return static_cast<int>(plan_.runs.size()); }
   Facts& at(int r) { return facts_[static_cast<size_t>(r)]; }
@@ -51,8 +55,11 @@ class Order {
     touched(g_, plan_, run, [&](const Operand& o) { add(f.touched, o); });
     const auto step = [&](int k) {
       const Step& s = g_.steps[static_cast<size_t>(k)];
-      f.draws |= draws(s.op);
-      s.each_written([&](const Operand& o) { add(f.written, o); });
+      f.stays |= draws(s.op);
+      s.each_written([&](const Operand& o) {
+        add(f.written, o);
+        f.stays |= !g_.buffers[static_cast<size_t>(o.buffer)].born;
+      });
     };
     if (!run.fused) step(run.first);
     for (int i = run.steps_at; run.fused && i < run.steps_at + run.steps; ++i)
@@ -71,9 +78,10 @@ class Order {
     }
   }
 
-  // Neither sees what the other writes, nor are numbers drawn in another order.
+  // Neither sees what the other writes, nor are numbers drawn in another order; and where one fails, what came into the
+  // call is as the program would have left it.
   bool independent(int a, int b) {
-    if (at(a).draws || at(b).draws) return false;
+    if (at(a).stays || at(b).stays) return false;
     ++stamp_;
     for (size_t x : at(a).touched) touched_[x] = stamp_;
     for (size_t x : at(a).written) written_[x] = stamp_;

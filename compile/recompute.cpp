@@ -55,6 +55,9 @@ class Recomputation {
       run_of_[static_cast<size_t>(run.first)] = r;
       for (int i = run.steps_at; run.fused && i < run.steps_at + run.steps; ++i)
         run_of_[static_cast<size_t>(plan_.step_of[static_cast<size_t>(i)])] = r;
+      if (run.rows >= 0)
+        for (const cpu::RowCall& c : plan_.row_groups[static_cast<size_t>(run.rows)].calls)
+          run_of_[static_cast<size_t>(c.step)] = r;
     }
     for (int k = 0; k < static_cast<int>(g_.steps.size()); ++k) {
       const Step& s = g_.steps[static_cast<size_t>(k)];

@@ -122,7 +122,8 @@ const std::vector<Named>& graphs() {
        {{100}, {100}},
        DType::f32,
        [](const Tensors& t) -> Tensors {
-         return {t[0].to(DType::bf16) * 2 + t[1].to(DType::bf16), t[0].to(DType::f64) * 2 - t[1]};
+         const Tensor a = t[0].to(DType::bf16) * 2, b = t[1].to(DType::bf16), c = a + b;
+         return {c, t[0].to(DType::f64) * 2 - t[1]};
        }},
       {"comparisons",
        {{100}, {100}},

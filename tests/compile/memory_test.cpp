@@ -153,3 +153,51 @@ TEST_CASE("results take the place of operands that nobody needs any more, and on
     CHECK(same_bits(direct(in), f(in)));
   }
 }
+
+TEST_CASE("no result takes the place of an operand that its group reads in another way too") {
+  set_num_threads(2);
+  manual_seed(6);
+  for (int64_t n : {64, 200, 512}) {
+    const Tensor a = randn({n, n}), y = randn({n, n});
+    for (int way = 0; way < 3; ++way) {
+      const auto f = [&](const Tensor& in, const Tensor& other) {
+        const NoGrad guard;
+        Tensor x = in.matmul(in);
+        const Tensor part = way == 0   ? x.narrow(0, 0, 1)
+                            : way == 1 ? x.narrow(1, 0, 1)
+                                       : x.narrow(1, 0, 1).narrow(0, 0, 1);
+        const Tensor z = x + other * part;
+        x = Tensor();
+        return z.matmul(in);
+      };
+      for (CompileMode mode : {CompileMode::default_, CompileMode::reduce_overhead}) {
+        auto fast = compile(f, {.mode = mode, .pure = true});
+        for (int i = 0; i < 6; ++i) CHECK(same_bits(fast(a, y), f(a, y)));
+      }
+    }
+  }
+}
+
+TEST_CASE("kernels that run in another order do not meet in memory that the program used twice") {
+  manual_seed(7);
+  const Tensor s = randn({70, 70}), w = randn({70, 4096}), d = randn({512, 512});
+  const auto f = [](const Tensor& small, const Tensor& wide, const Tensor& large) {
+    const NoGrad guard;
+    Tensor whole = large.matmul(large);
+    Tensor first = small.matmul(small);
+    const Tensor x = first.matmul(wide);
+    first = Tensor();
+    { const Tensor dead = wide * 2.0; }
+    const Tensor second = whole.narrow(0, 0, 70).matmul(large.narrow(1, 0, 70));  // where `first` was
+    whole = Tensor();
+    return std::vector<Tensor>{second, x.sum({.dim = {1}})};
+  };
+  for (CompileMode mode : {CompileMode::default_, CompileMode::reduce_overhead}) {
+    auto fast = compile(f, {.mode = mode});
+    for (int i = 0; i < 6; ++i) {
+      const std::vector<Tensor> now = fast(s, w, d), expected = f(s, w, d);
+      CHECK(same_bits(now[0], expected[0]));
+      CHECK(same_bits(now[1], expected[1]));
+    }
+  }
+}
