@@ -122,7 +122,7 @@ const std::vector<Named>& graphs() {
        {{100}, {100}},
        DType::f32,
        [](const Tensors& t) -> Tensors {
-         const Tensor a = t[0].to(DType::bf16) * 2, b = t[1].to(DType::bf16), c = a + b;
+         const Tensor a = t[0].to(DType::bf16), b = t[1].to(DType::bf16), c = a * 2 + b;
          return {c, t[0].to(DType::f64) * 2 - t[1]};
        }},
       {"comparisons",
