@@ -28,9 +28,10 @@ const std::vector<NvrtcHeader>& headers() {
 
 uint64_t headers_hash() {
   static const uint64_t hash = [] {
-    uint64_t h = hash_bytes(nullptr, 0);
+    uint64_t h = weft::detail::hash_bytes(nullptr, 0);
     for (const EmbeddedText& t : device_texts())
-      h = hash_bytes(t.text.data(), t.text.size(), hash_bytes(t.name.data(), t.name.size(), h));
+      h = weft::detail::hash_bytes(t.text.data(), t.text.size(),
+                                   weft::detail::hash_bytes(t.name.data(), t.name.size(), h));
     return h;
   }();
   return hash;

@@ -10,6 +10,9 @@
 // Users' own ops as device code: the kernels of built-in records (pointwise.cuh) around the text of the op.
 namespace weft::gpu {
 
+using weft::detail::CodeCache;
+using weft::detail::CompiledKernel;
+
 /// Rows of one dtype in 128-bit accesses, and any strides and mix of dtypes by what the op computes in.
 enum class CustomKernel : uint8_t { rows_f32, rows_bf16, rows_f16, strided_f32, strided_f64, strided_i64 };
 

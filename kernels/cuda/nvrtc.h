@@ -10,6 +10,8 @@
 // NVIDIA's run-time compiler, loaded when it is first asked for: needs neither a GPU nor the toolkit at build time.
 namespace weft::gpu {
 
+using weft::detail::CompiledKernel;
+
 struct NvrtcHeader {
   std::string name;  // as the source includes it
   std::string text;
