@@ -1,29 +1,15 @@
 #pragma once
-#include <unistd.h>
-
 #include <atomic>
 #include <cstddef>
 #include <string>
 #include <vector>
 
+#include "core/file.h"
+
 // The system's C++ compiler as a function, and files that exist in memory only.
 namespace weft::graph {
 
-class File {
- public:
-  explicit File(int number) : number_(number) {}
-  ~File() { close(); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  int number() const { return number_; }
-  void close() {
-    if (number_ >= 0) ::close(number_);
-    number_ = -1;
-  }
-
- private:
-  int number_;
-};
+using detail::File;
 
 /// An empty file in memory; a number below 0 when there can be none.
 int memory_file();

@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/file.h"
+
 namespace weft::detail {
 namespace {
 
@@ -26,22 +28,6 @@ struct Head {
   char magic[16];
   uint64_t key, name, image;  // bytes of each, which follow in this order
   uint64_t checksum;          // of all that follows
-};
-
-class File {
- public:
-  explicit File(int number) : number_(number) {}
-  ~File() { close(); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  int number() const { return number_; }
-  bool close() {
-    const int number = std::exchange(number_, -1);
-    return number < 0 || ::close(number) == 0;
-  }
-
- private:
-  int number_;
 };
 
 bool read_all(int file, char* to, size_t bytes) {
