@@ -60,9 +60,8 @@ class Heirs {
     for (int r = 0; r < static_cast<int>(plan.runs.size()); ++r) {
       const Plan::Run& run = plan.runs[static_cast<size_t>(r)];
       if (run.rows >= 0) continue;
-      steps_.assign(1, run.first);
-      if (run.fused)
-        steps_.assign(plan.step_of.begin() + run.steps_at, plan.step_of.begin() + run.steps_at + run.steps);
+      steps_.clear();
+      each_step(plan, run, [&](int k) { steps_.push_back(k); });
       for (size_t at = 0; at < steps_.size(); ++at)
         if (g.steps[static_cast<size_t>(steps_[at])].pointwise()) find(r, at);
     }

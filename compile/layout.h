@@ -35,6 +35,15 @@ void touched(const Graph& g, const Plan& plan, const Plan::Run& run, F f) {
     if (plan.places[static_cast<size_t>(p)].in_memory()) meet(plan.sources[static_cast<size_t>(p)].in(g));
 }
 
+/// Calls `f(index)` for the steps that `run` consists of.
+template <class F>
+void each_step(const Plan& plan, const Plan::Run& run, F f) {
+  if (!run.fused) return f(run.first);
+  for (int i = run.steps_at; i < run.steps_at + run.steps; ++i) f(plan.step_of[static_cast<size_t>(i)]);
+  if (run.rows < 0) return;
+  for (const cpu::RowCall& c : plan.row_groups[static_cast<size_t>(run.rows)].calls) f(c.step);
+}
+
 /// Exchanges neighbours among the runs that have nothing to do with each other where less memory is in use then.
 void order_runs(const Graph& g, Plan& plan);
 

@@ -53,19 +53,14 @@ class Order {
       if (std::find(list.begin(), list.end(), b) == list.end()) list.push_back(b);
     };
     touched(g_, plan_, run, [&](const Operand& o) { add(f.touched, o); });
-    const auto step = [&](int k) {
+    each_step(plan_, run, [&](int k) {
       const Step& s = g_.steps[static_cast<size_t>(k)];
       f.stays |= draws(s.op);
       s.each_written([&](const Operand& o) {
         add(f.written, o);
         f.stays |= !g_.buffers[static_cast<size_t>(o.buffer)].born;
       });
-    };
-    if (!run.fused) step(run.first);
-    for (int i = run.steps_at; run.fused && i < run.steps_at + run.steps; ++i)
-      step(plan_.step_of[static_cast<size_t>(i)]);
-    if (run.rows >= 0)
-      for (const cpu::RowCall& c : plan_.row_groups[static_cast<size_t>(run.rows)].calls) step(c.step);
+    });
     return f;
   }
 

@@ -52,12 +52,7 @@ class Recomputation {
         auto& u = uses[static_cast<size_t>(o.buffer)];
         if (u.empty() || u.back() != r) u.push_back(r);
       });
-      run_of_[static_cast<size_t>(run.first)] = r;
-      for (int i = run.steps_at; run.fused && i < run.steps_at + run.steps; ++i)
-        run_of_[static_cast<size_t>(plan_.step_of[static_cast<size_t>(i)])] = r;
-      if (run.rows >= 0)
-        for (const cpu::RowCall& c : plan_.row_groups[static_cast<size_t>(run.rows)].calls)
-          run_of_[static_cast<size_t>(c.step)] = r;
+      each_step(plan_, run, [&](int k) { run_of_[static_cast<size_t>(k)] = r; });
     }
     for (int k = 0; k < static_cast<int>(g_.steps.size()); ++k) {
       const Step& s = g_.steps[static_cast<size_t>(k)];
