@@ -132,32 +132,42 @@ void Recorder::execute_in_order(const std::vector<Step>& steps) {
   for (size_t k = 0; k < steps.size(); ++k) run_step(steps[k], k, storages_.get());
 }
 
+// Whether the results lie as planned, or each has memory of its own.
+const Layout& Recorder::layout_now(const Plan& plan) const {
+  const Layout& shared = plan.with_results;
+  if (!results_ || !shared.results) return plan.layout;
+  for (size_t b = 0; b < shared.at.size(); ++b) {
+    if (!plan.alive[b] || shared.at[b] < 0) continue;
+    if (b >= slots_.size() || slots_[b].data != results_->data() + shared.at[b]) return plan.layout;
+  }
+  return results_bytes_ == shared.results ? shared : plan.layout;
+}
+
 void Recorder::execute(const Graph& recorded, const Plan& plan) {
   if (may_overlap(slots_)) return execute_in_order(recorded.steps);
   const Graph& g = plan.graph(recorded);
   const Running running;
+  const Layout& layout = layout_now(plan);
   std::optional<Block> block;
-  char* scratch = nullptr;
+  char *scratch = nullptr, *const results = results_ ? results_->data() : nullptr;
   for (size_t b = 0; b < std::min(slots_.size(), plan.alive.size()); ++b) {
     Slot& s = slots_[b];
     s.lazy |= !plan.alive[b] && !plan.longer.empty() && plan.longer[b];
     if (!s.lazy) continue;
-    if (!block && plan.scratch_bytes) {
-      // Earlier calls kept as many blocks for what now shares these: both would be in memory.
-      if (first_lazy_) detail::cpu_trim(plan.scratch_bytes);
-      first_lazy_ = false;
-      scratch = block.emplace(plan.scratch_bytes).at();
+    if (!block && layout.bytes) {
+      make_room(layout.bytes);
+      scratch = block.emplace(layout.bytes).at();
     }
-    s.data = plan.scratch[b] < 0 ? nullptr : scratch + plan.scratch[b];
+    s.data = layout.at[b] < 0 ? nullptr : layout.place(layout.at[b], scratch, results);
   }
   bind_storages();
   const Generated* code = plan.code->use(g, plan);
-  auto move = plan.moves.begin();
+  auto move = layout.moves.begin();
   for (int r = 0; r < static_cast<int>(plan.runs.size()); ++r) {
     const Plan::Run& run = plan.runs[static_cast<size_t>(r)];
-    for (; move != plan.moves.end() && move->run <= r; ++move) {
+    for (; move != layout.moves.end() && move->run <= r; ++move) {
       const auto b = static_cast<size_t>(move->buffer);
-      if (slots_[b].lazy) storages_[b].data = slots_[b].data = scratch + move->scratch;
+      if (slots_[b].lazy) storages_[b].data = slots_[b].data = layout.place(move->at, scratch, results);
     }
     std::string name;
     if (detail::profiling()) [[unlikely]]

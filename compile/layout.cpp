@@ -2,6 +2,7 @@
 #include "compile/layout.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace weft::graph {
 namespace {
@@ -125,46 +126,142 @@ std::vector<int> heirs(const Graph& g, const Plan& plan, const std::vector<Piece
   return Heirs(g, plan, pieces).before;
 }
 
-// The largest first, each as low as those beside it in time allow.
-void lay_out(const Graph& g, Plan& plan) {
-  plan.scratch.assign(g.buffers.size(), -1);
-  plan.moves.clear();
-  plan.scratch_bytes = 0;
-  plan.unplanned_bytes = unplanned_bytes(g, plan);
-  const std::vector<Piece> pieces = pieces_of(g, plan);
-  const auto bytes = [&](size_t i) { return std::max(g.buffers[pieces[i].buffer].bytes, size_t{1}); };
-  // Pieces that follow each other in one place count as one.
-  const std::vector<int> before = heirs(g, plan, pieces);
-  std::vector<size_t> chain(pieces.size()), order;
-  std::vector<int> last(pieces.size());
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    chain[i] = before[i] < 0 ? i : chain[static_cast<size_t>(before[i])];
-    last[chain[i]] = pieces[i].last;
-    if (before[i] < 0) order.push_back(i);
-  }
-  std::vector<size_t> start(pieces.size());
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return bytes(a) > bytes(b); });
-  std::vector<size_t> placed;  // by offset
-  for (size_t i : order) {
-    size_t at = 0;
-    for (size_t other : placed) {
-      if (last[other] < pieces[i].first || last[i] < pieces[other].first) continue;
-      if (at + bytes(i) <= start[other]) break;
-      at = std::max(at, (start[other] + bytes(other) + kAlignment - 1) / kAlignment * kAlignment);
+namespace {
+
+// A result that outlives the run: its place in the block of results, and the run from which on it is there.
+struct Result {
+  size_t buffer;
+  int first;
+  size_t bytes, at = 0;
+};
+
+constexpr size_t kLeastResult = size_t{64} << 10;
+constexpr size_t kLeastShared = size_t{1} << 20;
+constexpr size_t kMostPieces = 4000;    // of a plan that is packed several times
+constexpr double kWorthSharing = 0.97;  // of the memory that results and scratch take apart
+
+size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+// Large results, in the order in which they begin.
+std::vector<Result> results_of(const Graph& g, const Plan& plan) {
+  std::vector<Result> results;
+  std::vector<char> seen(g.buffers.size(), 0);
+  for (int r = 0; r < static_cast<int>(plan.runs.size()); ++r)
+    touched(g, plan, plan.runs[static_cast<size_t>(r)], [&](const Operand& o) {
+      const auto b = static_cast<size_t>(o.buffer);
+      if (seen[b] || !plan.alive[b] || !g.buffers[b].born || g.buffers[b].bytes < kLeastResult) return;
+      seen[b] = 1;
+      results.push_back({b, r, g.buffers[b].bytes});
+    });
+  return results;
+}
+
+class Packing {
+ public:
+  Packing(const Graph& g, const Plan& plan)
+      : g_(g),
+        pieces_(pieces_of(g, plan)),
+        before_(heirs(g, plan, pieces_)),
+        chain_(pieces_.size()),
+        last_(pieces_.size()) {
+    for (size_t i = 0; i < pieces_.size(); ++i) {  // pieces that follow each other in one place count as one
+      chain_[i] = before_[i] < 0 ? i : chain_[static_cast<size_t>(before_[i])];
+      last_[chain_[i]] = pieces_[i].last;
+      if (before_[i] < 0) order_.push_back(i);
     }
-    start[i] = at;
-    plan.scratch_bytes = std::max(plan.scratch_bytes, at + bytes(i));
-    placed.insert(
-        std::upper_bound(placed.begin(), placed.end(), i, [&](size_t x, size_t y) { return start[x] < start[y]; }), i);
+    std::stable_sort(order_.begin(), order_.end(), [&](size_t a, size_t b) { return bytes(a) > bytes(b); });
   }
-  for (size_t i = 0; i < pieces.size(); ++i) {  // in the order of their first runs
-    const auto at = static_cast<ptrdiff_t>(start[chain[i]]);
-    ptrdiff_t& first = plan.scratch[pieces[i].buffer];
-    if (first < 0)
-      first = at;
-    else
-      plan.moves.push_back({pieces[i].first, static_cast<int>(pieces[i].buffer), at});
+  size_t pieces() const { return pieces_.size(); }
+
+  // The largest first, each as low as those beside it in time allow: in the block of results, whose places are given,
+  // or else in the other one.
+  Layout pack(const std::vector<Result>& results) {
+    Layout layout;
+    layout.at.assign(g_.buffers.size(), -1);
+    placed_.clear();
+    for (const Result& r : results) {
+      layout.at[r.buffer] = static_cast<ptrdiff_t>(r.at);
+      layout.results = std::max(layout.results, aligned(r.at + r.bytes));
+      place({r.at, r.at + r.bytes, r.first, std::numeric_limits<int>::max()});
+    }
+    std::vector<size_t> start(pieces_.size());
+    for (size_t i : order_) {
+      size_t at = fit(i, 0);
+      if (at + bytes(i) > layout.results) {
+        at = fit(i, layout.results);
+        layout.bytes = std::max(layout.bytes, at + bytes(i) - layout.results);
+      }
+      start[i] = at;
+      place({at, at + bytes(i), pieces_[i].first, last_[i]});
+    }
+    for (size_t i = 0; i < pieces_.size(); ++i) {  // in the order of their first runs
+      const auto at = static_cast<ptrdiff_t>(start[chain_[i]]);
+      ptrdiff_t& first = layout.at[pieces_[i].buffer];
+      if (first < 0)
+        first = at;
+      else
+        layout.moves.push_back({pieces_[i].first, static_cast<int>(pieces_[i].buffer), at});
+    }
+    return layout;
   }
+
+ private:
+  struct Placed {
+    size_t at, end;
+    int first, last;
+  };
+  size_t bytes(size_t i) const { return std::max(g_.buffers[pieces_[i].buffer].bytes, size_t{1}); }
+  void place(const Placed& p) {
+    placed_.insert(std::upper_bound(placed_.begin(), placed_.end(), p.at,
+                                    [](size_t at, const Placed& other) { return at < other.at; }),
+                   p);
+  }
+  // The lowest place from `at` on.
+  size_t fit(size_t i, size_t at) const {
+    for (const Placed& other : placed_) {
+      if (other.end <= at || other.last < pieces_[i].first || last_[i] < other.first) continue;
+      if (at + bytes(i) <= other.at) break;
+      at = aligned(other.end);
+    }
+    return at;
+  }
+
+  const Graph& g_;
+  const std::vector<Piece> pieces_;
+  const std::vector<int> before_;
+  std::vector<size_t> chain_;  // by piece: the first one in its place
+  std::vector<int> last_;      // of a chain
+  std::vector<size_t> order_;
+  std::vector<Placed> placed_;  // by offset
+};
+
+// Results side by side, those that begin first at the bottom or at the top, whichever leaves less for the other block.
+Layout pack_with_results(Packing& packing, std::vector<Result> results, const Layout& apart) {
+  size_t total = 0;
+  for (const Result& r : results) total += aligned(r.bytes);
+  if (total < kLeastShared || apart.bytes < kLeastShared || packing.pieces() > kMostPieces) return {};
+  Layout best;
+  for (int turn = 0; turn < 2; ++turn) {
+    size_t at = 0;
+    for (Result& r : results) {
+      r.at = at;
+      at += aligned(r.bytes);
+    }
+    if (Layout other = packing.pack(results); turn == 0 || other.bytes < best.bytes) best = std::move(other);
+    std::reverse(results.begin(), results.end());
+  }
+  const bool worth =
+      static_cast<double>(best.bytes + best.results) <= kWorthSharing * static_cast<double>(apart.bytes + total);
+  return worth ? best : Layout();
+}
+
+}  // namespace
+
+void lay_out(const Graph& g, Plan& plan) {
+  plan.unplanned_bytes = unplanned_bytes(g, plan);
+  Packing packing(g, plan);
+  plan.layout = packing.pack({});
+  plan.with_results = pack_with_results(packing, results_of(g, plan), plan.layout);
 }
 
 }  // namespace weft::graph

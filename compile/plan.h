@@ -35,6 +35,25 @@ class Grouper {
   int steps_ = 0;
 };
 
+/// Where in memory things lie that never live at once: what nobody holds when a plan runs.
+struct Layout {
+  /// By buffer; -1: it has memory of its own. From `results` on: of a block of `bytes` for the time of the run. Below:
+  /// of a block of large results that outlive the run, where others may be before the results are written.
+  std::vector<ptrdiff_t> at;
+  /// Before `run` begins, `buffer` gets another place.
+  struct Move {
+    int run, buffer;
+    ptrdiff_t at;
+  };
+  std::vector<Move> moves;  ///< by run
+  size_t bytes = 0, results = 0;
+
+  char* place(ptrdiff_t offset, char* scratch, char* result_block) const {
+    const auto r = static_cast<ptrdiff_t>(results);
+    return offset < r ? result_block + offset : scratch + (offset - r);
+  }
+};
+
 /// What runs: single steps and fused groups. Holds for one answer to "who is held when it runs".
 struct Plan {
   struct Run {
@@ -62,15 +81,12 @@ struct Plan {
   std::vector<Source> sources;  ///< of places
   std::vector<cpu::RowGroup> row_groups;
   std::vector<char> alive;  ///< by buffer: somebody holds it when the plan runs
-  // Memory of what nobody holds when the plan runs, those that never live at once in the same place.
-  std::vector<ptrdiff_t> scratch;  ///< by buffer: offset in a block of scratch_bytes; -1: not there
-  /// Before `run` begins, `buffer` gets another place.
-  struct Move {
-    int run, buffer;
-    ptrdiff_t scratch;
-  };
-  std::vector<Move> moves;  ///< by run
-  size_t scratch_bytes = 0;
+  Layout layout;
+  /// The same where large results that outlive the run lie in one block (Layout::results); 0 of them: no use.
+  Layout with_results;
+  size_t scratch_bytes() const {  ///< of a block for what nobody holds, beside the results
+    return with_results.results ? with_results.bytes : layout.bytes;
+  }
   /// By buffer: it is needed for longer than in the recording, where others may have its memory by then. Empty: none.
   std::vector<char> longer;
   size_t unplanned_bytes = 0;  ///< the same one by one, each result from its op to its last use

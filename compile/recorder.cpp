@@ -29,7 +29,7 @@ bool pays(const Plan& p, size_t steps) {
   constexpr size_t kLeastMemory = size_t{1} << 20;
   constexpr double kLess = 0.95;
   if (p.unplanned_bytes >= kLeastMemory &&
-      static_cast<double>(p.scratch_bytes) <= kLess * static_cast<double>(p.unplanned_bytes))
+      static_cast<double>(p.scratch_bytes()) <= kLess * static_cast<double>(p.unplanned_bytes))
     return true;
   constexpr double kStep = 100, kByte = 0.01;  // ns
   return static_cast<double>(p.bytes_before - p.bytes_after) * kByte > kStep * static_cast<double>(steps);
@@ -338,11 +338,69 @@ void Recorder::need_memory(Known& k) {
   if (k.slot >= 0 && static_cast<size_t>(k.slot) < slots_.size()) slots_[static_cast<size_t>(k.slot)].lazy = false;
 }
 
-void* Recorder::allocate_lazily(size_t bytes, size_t birth) {
-  if (birth == 0) {
+// What became of the last call's large blocks.
+void Recorder::expect_births() {
+  if (births_known_) return;
+  births_known_ = true;
+  std::lock_guard lock(cache_.mutex);
+  if (stretch_ >= cache_.expected.size()) return;
+  expected_passing_ = cache_.expected[stretch_]->passing;
+  places_ = cache_.expected[stretch_]->places;
+}
+
+// Earlier calls kept as many blocks for what now shares one of `bytes`: both would be in memory.
+void Recorder::make_room(size_t bytes) {
+  const size_t size = detail::cpu_block_size(bytes);
+  if (std::find(block_sizes_.begin(), block_sizes_.end(), size) != block_sizes_.end()) return;
+  if (block_sizes_.size() == kMostTexts) return;
+  block_sizes_.push_back(size);
+  detail::cpu_trim(size);
+}
+
+Storage* Recorder::part(size_t bytes) {
+  if (bytes < detail::AddressArena::kLeast) return nullptr;
+  expect_births();
+  const size_t birth = passing_.size();
+  if (!places_ || birth >= places_->at.size() || places_->at[birth] < 0 || places_->bytes[birth] != bytes)
+    return nullptr;
+  if (!results_) {
     std::lock_guard lock(cache_.mutex);
-    if (stretch_ < cache_.expected.size()) expected_passing_ = cache_.expected[stretch_]->passing;
+    // Somebody still holds results of the last call: one of them would keep the memory of all.
+    if (!places_->last.expired()) places_ = nullptr;
+    if (!places_) return nullptr;
+    results_bytes_ = places_->plan->with_results.results;
+    make_room(results_bytes_);
+    places_->last = results_ = StorageBlock::allocate(results_bytes_);
   }
+  Storage* s = StorageBlock::part(results_, static_cast<size_t>(places_->at[birth]), bytes);
+  passing_.push_back(kKept);
+  known_[s] = {.slot = -1, .birth = static_cast<int>(birth), .born = true, .reused = false, .lazy = 0};
+  return s;
+}
+
+// For the next call.
+void Recorder::place_results(const std::shared_ptr<const Plan>& plan) {
+  const Layout& layout = plan->with_results;
+  if (!layout.results || (entry_->places && entry_->places->plan == plan)) return;
+  const auto places = std::make_shared<ResultPlaces>();
+  places->plan = plan;
+  places->at.assign(passing_.size(), -1);
+  places->bytes.assign(passing_.size(), 0);
+  size_t found = 0;
+  known_.for_each([&](Known& k) {
+    if (k.birth < 0 || k.slot < 0 || static_cast<size_t>(k.slot) >= layout.at.size()) return;
+    const auto slot = static_cast<size_t>(k.slot), birth = static_cast<size_t>(k.birth);
+    if (!plan->alive[slot] || layout.at[slot] < 0) return;
+    places->at[birth] = layout.at[slot];
+    places->bytes[birth] = slots_[slot].bytes;
+    ++found;
+  });
+  for (size_t b = 0; b < layout.at.size(); ++b) found -= plan->alive[b] && layout.at[b] >= 0;
+  if (found == 0) entry_->places = places;
+}
+
+void* Recorder::allocate_lazily(size_t bytes, size_t birth) {
+  expect_births();
   if (!expected_passing_ || birth >= expected_passing_->size() || (*expected_passing_)[birth] != kPassed || no_arena_)
     return nullptr;
   if (!arena_ && !(arena_ = detail::AddressArena::take())) {
@@ -380,11 +438,12 @@ void* Recorder::allocate(size_t bytes) {
 void Recorder::release(void* block, size_t bytes) noexcept {
   if (!exposed_.empty()) std::erase(exposed_, static_cast<Storage*>(block));
   const Known* known = known_.find(block);
-  if (!known) return detail::cpu_free(block, bytes);
+  if (!known) return bytes ? detail::cpu_free(block, bytes) : void();
   const Known k = *known;
   known_.erase(block);
   if (k.slot >= 0) slots_[static_cast<size_t>(k.slot)].alive = false;
   if (k.birth >= 0 && passing_[static_cast<size_t>(k.birth)] != kSeen) passing_[static_cast<size_t>(k.birth)] = kPassed;
+  if (bytes == 0) return;  // a part: its block ends with this stretch at the earliest
   if (k.lazy)
     arena_->drop();
   else if (recording_)
@@ -425,6 +484,9 @@ void Recorder::forget() noexcept {
   if (arena_) arena_->leave();
   arena_ = nullptr;
   expected_passing_ = nullptr;
+  places_ = nullptr;
+  results_ = nullptr;
+  births_known_ = false;
   passing_.clear();
   no_arena_ = false;
   in_.clear();
@@ -524,6 +586,7 @@ void Recorder::run(bool in_the_middle) {
     entry_->plan = plan;
     if (!passing_.empty() && (!entry_->passing || *entry_->passing != passing_))
       entry_->passing = std::make_shared<const std::vector<char>>(passing_);
+    place_results(plan);
     ++entry_->runs;
     ++(whole ? cache_.matched : cache_.recorded);
     cache_.broken += in_the_middle;

@@ -13,12 +13,21 @@
 
 namespace weft::graph {
 
+/// Which large results of a call lie in one block (Layout::results).
+struct ResultPlaces {
+  std::shared_ptr<const Plan> plan;
+  std::vector<ptrdiff_t> at;                ///< by birth among the large blocks; -1: it does not
+  std::vector<size_t> bytes;                ///< by birth
+  mutable std::weak_ptr<StorageBlock> last;  ///< of the latest call; guarded by Cache::mutex
+};
+
 /// One recording and the plan it last ran with.
 struct Entry {
   Graph graph;
   std::shared_ptr<const Plan> plan;  ///< guarded by Cache::mutex
   /// Of the last call's large blocks, in the order of their birth: dropped before the kernels ran, unseen by the host.
   std::shared_ptr<const std::vector<char>> passing;  ///< guarded by Cache::mutex
+  std::shared_ptr<const ResultPlaces> places;        ///< guarded by Cache::mutex; may be null
   int64_t runs = 0;                                  ///< guarded by Cache::mutex
 };
 
@@ -94,6 +103,7 @@ class Recorder final : public detail::Deferral {
   void settle(Storage* storage, bool keeps) override;
   void* allocate(size_t bytes) override;
   void release(void* block, size_t bytes) noexcept override;
+  Storage* part(size_t bytes) override;
   /// Runs what is left.
   void finish();
   /// Ready for another call, its memory kept.
@@ -164,6 +174,10 @@ class Recorder final : public detail::Deferral {
   void finish_graph(Graph& g) const;
   std::vector<char> alive_now(const Graph& g);
   void* allocate_lazily(size_t bytes, size_t birth);
+  void expect_births();
+  void make_room(size_t bytes);
+  void place_results(const std::shared_ptr<const Plan>& plan);
+  const Layout& layout_now(const Plan& plan) const;
   /// The tensor outlives the stretch, or the host wants its memory.
   void need_memory(Known& k);
   void run_step(const Step& s, size_t at, Storage* storages);
@@ -200,7 +214,12 @@ class Recorder final : public detail::Deferral {
   detail::AddressArena* arena_ = nullptr;
   std::shared_ptr<const std::vector<char>> expected_passing_;
   std::vector<char> passing_;
-  bool no_arena_ = false, first_lazy_ = true;
+  bool no_arena_ = false, births_known_ = false;
+  // Large results that the last call's holders have dropped by now share a block, as memory within the call does.
+  std::shared_ptr<const ResultPlaces> places_;
+  std::shared_ptr<StorageBlock> results_;
+  size_t results_bytes_ = 0;
+  std::vector<size_t> block_sizes_;  ///< taken so far
   std::unique_ptr<Storage[]> storages_;  ///< of slots, while they run
   size_t storages_size_ = 0;
   std::vector<Tensor> in_, out_;  ///< of the step that runs

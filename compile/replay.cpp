@@ -209,7 +209,8 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
   }
 
   std::optional<Block> block;
-  if (f.plan->scratch_bytes) block.emplace(f.plan->scratch_bytes);
+  const Layout& layout = f.plan->layout;
+  if (layout.bytes) block.emplace(layout.bytes);
   std::vector<Tensor> made;  // owners of the memory of results
   for (size_t b = 0; b < f.sources.size(); ++b) {
     if (f.sources[b].kind != Facts::Source::Kind::born) {
@@ -221,18 +222,18 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
       p->storage = s;
       p->offset = static_cast<int64_t>(b);
       made.push_back(Tensor::from_impl(p));
-    } else if (f.plan->scratch[b] >= 0) {
-      point(b, block->at() + f.plan->scratch[b]);
+    } else if (layout.at[b] >= 0) {
+      point(b, block->at() + layout.at[b]);
     }
   }
   {
     const Running running;
     const Generated* code = f.plan->code->use(g, *f.plan);
-    auto move = f.plan->moves.begin();
+    auto move = layout.moves.begin();
     for (size_t r = 0; r < runs_.size(); ++r) {
       const Run& run = runs_[r];
-      for (; move != f.plan->moves.end() && move->run <= static_cast<int>(r); ++move)
-        point(static_cast<size_t>(move->buffer), block->at() + move->scratch);
+      for (; move != layout.moves.end() && move->run <= static_cast<int>(r); ++move)
+        point(static_cast<size_t>(move->buffer), block->at() + move->at);
       if (run.group >= 0) {
         const Group& group = groups_[static_cast<size_t>(run.group)];
         const auto loops = Generated::of(code, r);

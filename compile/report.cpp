@@ -80,7 +80,7 @@ std::string report(Cache& c) {
         "recording {}: {} ops in {} kernels, run {} times; {} ops fused, {} not needed, {} computed before, {} run "
         "twice to save memory; pointwise bytes {} -> {}; memory within the call {} -> {} bytes\n",
         {i, e.graph.steps.size(), p.kernels, e.runs, p.fused_ops, p.dead_ops, p.shared_ops, p.again, p.bytes_before,
-         p.bytes_after, p.unplanned_bytes, p.scratch_bytes});
+         p.bytes_after, p.unplanned_bytes, p.scratch_bytes()});
     text += plan_text(e.graph, p);
     if (const std::string code = p.code->describe(); !code.empty()) text += "  " + code + "\n";
   }

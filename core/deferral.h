@@ -31,6 +31,9 @@ class Deferral {
   /// Memory of a storage that begins (cpu_allocate) or has ended (cpu_free) in this thread.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* block, size_t bytes) noexcept = 0;
+  /// A storage of `bytes` that begins in this thread as a part of a larger block; null: it is for allocate(). Its end
+  /// is a release() of 0 bytes.
+  virtual Storage* part(size_t bytes) = 0;
 
  protected:
   ~Deferral() = default;

@@ -36,6 +36,12 @@ Storage* Storage::allocate(size_t bytes, Device device) {
   if (device.is_cuda()) [[unlikely]]
     return allocate_on_device(bytes, device);
   detail::Deferral* deferral = detail::thread_state.deferral;
+  if (deferral)
+    if (Storage* part = deferral->part(bytes)) {
+      if (detail::profiling()) [[unlikely]]
+        report(&detail::ProfileHooks::allocated, part);
+      return part;
+    }
   char* block =
       static_cast<char*>(deferral ? deferral->allocate(kHeader + bytes) : detail::cpu_allocate(kHeader + bytes));
   auto* s = new (block) Storage;
@@ -68,8 +74,16 @@ void Storage::destroy(Storage* s) noexcept {
       s->~Storage();
       return detail::slab_free(s, sizeof(Storage));
     }
+    const auto deleter = s->deleter;  // of a part
+    void* const context = s->context;
     s->~Storage();
-    if (detail::Deferral* deferral = detail::thread_state.deferral) [[unlikely]]
+    detail::Deferral* const deferral = detail::thread_state.deferral;
+    if (deleter) [[unlikely]] {
+      if (deferral) deferral->release(s, 0);
+      deleter(context);
+      return detail::slab_free(s, sizeof(Storage));
+    }
+    if (deferral) [[unlikely]]
       return deferral->release(s, bytes);
     detail::cpu_free(s, bytes);
     return;
@@ -77,6 +91,22 @@ void Storage::destroy(Storage* s) noexcept {
   if (s->deleter) s->deleter(s->context);
   s->~Storage();
   detail::slab_free(s, sizeof(Storage));
+}
+
+StorageBlock::StorageBlock(size_t bytes)
+    : data_(static_cast<char*>(detail::cpu_allocate(bytes))), bytes_(bytes) {}
+StorageBlock::~StorageBlock() { detail::cpu_free(data_, bytes_); }
+std::shared_ptr<StorageBlock> StorageBlock::allocate(size_t bytes) { return std::make_shared<StorageBlock>(bytes); }
+
+Storage* StorageBlock::part(const std::shared_ptr<StorageBlock>& block, size_t offset, size_t bytes) {
+  using Holder = std::shared_ptr<StorageBlock>;
+  auto holder = std::make_unique<Holder>(block);
+  auto* s = new (detail::slab_allocate(sizeof(Storage))) Storage;
+  s->data = block->data_ + offset;
+  s->bytes = bytes;
+  s->deleter = [](void* context) { delete static_cast<Holder*>(context); };
+  s->context = holder.release();
+  return s;
 }
 
 }  // namespace weft

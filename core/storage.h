@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "core/device.h"
 #include "core/ref_count.h"
@@ -15,10 +16,10 @@ struct Storage {
   const char* last_writer = nullptr;  ///< op that bumped `version` last; named in errors
   void* data = nullptr;
   size_t bytes = 0;
-  void (*deleter)(void* context) = nullptr;  ///< of foreign memory (from_blob, DLPack)
+  void (*deleter)(void* context) = nullptr;  ///< of foreign memory (from_blob, DLPack) and of parts of a StorageBlock
   void* context = nullptr;
   Device device;
-  bool owned = true;  ///< memory of weft's allocators; on the CPU header and data are one allocation
+  bool owned = true;  ///< memory of weft's allocators; on the CPU header and data are one allocation, but in a StorageBlock
 
   /// Uninitialised memory of `bytes` on `device`.
   static Storage* allocate(size_t bytes, Device device);
@@ -34,6 +35,25 @@ struct Storage {
     version.store(version.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     last_writer = op;
   }
+};
+
+/// CPU memory of several storages, which ends with the last of them and of its other holders.
+class StorageBlock {
+ public:
+  /// Uninitialised memory of `bytes`, 64-byte aligned.
+  static std::shared_ptr<StorageBlock> allocate(size_t bytes);
+  explicit StorageBlock(size_t bytes);
+  ~StorageBlock();
+  StorageBlock(const StorageBlock&) = delete;
+  StorageBlock& operator=(const StorageBlock&) = delete;
+
+  char* data() const { return data_; }
+  /// `bytes` from `offset` on as a storage of its own.
+  static Storage* part(const std::shared_ptr<StorageBlock>& block, size_t offset, size_t bytes);
+
+ private:
+  char* data_;
+  size_t bytes_;
 };
 
 }  // namespace weft

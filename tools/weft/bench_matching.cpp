@@ -19,6 +19,7 @@ class Forgetting final : public detail::Deferral {
   void settle(Storage*, bool) override {}
   void* allocate(size_t bytes) override { return detail::cpu_allocate(bytes); }
   void release(void* block, size_t bytes) noexcept override { detail::cpu_free(block, bytes); }
+  Storage* part(size_t) override { return nullptr; }
 };
 
 }  // namespace
