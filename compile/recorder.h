@@ -16,8 +16,8 @@ namespace weft::graph {
 /// Which large results of a call lie in one block (Layout::results).
 struct ResultPlaces {
   std::shared_ptr<const Plan> plan;
-  std::vector<ptrdiff_t> at;                ///< by birth among the large blocks; -1: it does not
-  std::vector<size_t> bytes;                ///< by birth
+  std::vector<ptrdiff_t> at;                 ///< by birth among the large blocks; -1: it does not
+  std::vector<size_t> bytes;                 ///< by birth
   mutable std::weak_ptr<StorageBlock> last;  ///< of the latest call; guarded by Cache::mutex
 };
 
@@ -219,7 +219,7 @@ class Recorder final : public detail::Deferral {
   std::shared_ptr<const ResultPlaces> places_;
   std::shared_ptr<StorageBlock> results_;
   size_t results_bytes_ = 0;
-  std::vector<size_t> block_sizes_;  ///< taken so far
+  std::vector<size_t> block_sizes_;      ///< taken so far
   std::unique_ptr<Storage[]> storages_;  ///< of slots, while they run
   size_t storages_size_ = 0;
   std::vector<Tensor> in_, out_;  ///< of the step that runs

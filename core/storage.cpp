@@ -93,8 +93,7 @@ void Storage::destroy(Storage* s) noexcept {
   detail::slab_free(s, sizeof(Storage));
 }
 
-StorageBlock::StorageBlock(size_t bytes)
-    : data_(static_cast<char*>(detail::cpu_allocate(bytes))), bytes_(bytes) {}
+StorageBlock::StorageBlock(size_t bytes) : data_(static_cast<char*>(detail::cpu_allocate(bytes))), bytes_(bytes) {}
 StorageBlock::~StorageBlock() { detail::cpu_free(data_, bytes_); }
 std::shared_ptr<StorageBlock> StorageBlock::allocate(size_t bytes) { return std::make_shared<StorageBlock>(bytes); }
 

@@ -19,7 +19,8 @@ struct Storage {
   void (*deleter)(void* context) = nullptr;  ///< of foreign memory (from_blob, DLPack) and of parts of a StorageBlock
   void* context = nullptr;
   Device device;
-  bool owned = true;  ///< memory of weft's allocators; on the CPU header and data are one allocation, but in a StorageBlock
+  /// Memory of weft's allocators. On the CPU header and data are one allocation, but for parts of a StorageBlock.
+  bool owned = true;
 
   /// Uninitialised memory of `bytes` on `device`.
   static Storage* allocate(size_t bytes, Device device);

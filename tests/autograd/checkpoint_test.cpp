@@ -85,7 +85,9 @@ TEST_CASE("checkpoint under Autocast, nested, and with other arguments and resul
   SECTION("three deep") {
     check_like_plain(leaves, [&](bool on) {
       const auto inner = [&, on](const Tensor& t) { return on ? checkpoint(a, t) : a(t); };
-      const auto middle = [&, on, inner](const Tensor& t) { return a(on ? checkpoint(inner, t.tanh()) : inner(t.tanh())); };
+      const auto middle = [&, on, inner](const Tensor& t) {
+        return a(on ? checkpoint(inner, t.tanh()) : inner(t.tanh()));
+      };
       return (on ? checkpoint(middle, x) : middle(x)).square().mean();
     });
   }
