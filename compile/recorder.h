@@ -20,6 +20,7 @@ struct Entry {
   /// Of the last call's large blocks, in the order of their birth: dropped before the kernels ran, unseen by the host.
   std::shared_ptr<const std::vector<char>> passing;  ///< guarded by Cache::mutex
   int64_t runs = 0;                                  ///< guarded by Cache::mutex
+  int64_t last = 0;                                  ///< Cache::calls when it ran last; guarded by Cache::mutex
 };
 
 /// So many calls in a row that gained nothing by waiting: the next ones do not wait, but for those that look again.
