@@ -52,7 +52,7 @@ struct CompileOptions {
   CompileMode mode = CompileMode::default_;
   OnFallback on_fallback = OnFallback::warn;
   Numerics numerics = Numerics::match;
-  size_t recordings = 16;  ///< kept; beyond it the least used goes
+  size_t recordings = 16;  ///< kept; beyond it one that was not used lately goes
   /// Direct replay: after so many replayed calls the function's code runs once more and is compared; 0: never. A
   /// difference is reported as a fallback (on_fallback), and direct replay ends.
   int64_t verify_every = 1000;

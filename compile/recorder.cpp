@@ -527,8 +527,12 @@ void Recorder::cut(const char* reason, bool explained) {
 
 void Recorder::keep(const std::shared_ptr<Entry>& made) {
   if (cache_.entries.size() >= cache_.options.recordings) {
-    cache_.entries.erase(std::min_element(cache_.entries.begin(), cache_.entries.end(),
-                                          [](const auto& a, const auto& b) { return a->runs < b->runs; }));
+    // Of two picked at random the one that ran longer ago: calls that go round in a circle find most of theirs, and
+    // those of an earlier phase make way.
+    const uint64_t bits = static_cast<uint64_t>(cache_.dropped + 1) * 0x9E3779B97F4A7C15u, n = cache_.entries.size();
+    const auto one = cache_.entries.begin() + static_cast<ptrdiff_t>((bits >> 33) % n);
+    const auto other = cache_.entries.begin() + static_cast<ptrdiff_t>((bits >> 48) % n);
+    cache_.entries.erase((*one)->last < (*other)->last ? one : other);
     ++cache_.dropped;
   }
   cache_.entries.push_back(made);
@@ -588,6 +592,7 @@ void Recorder::run(bool in_the_middle) {
       entry_->passing = std::make_shared<const std::vector<char>>(passing_);
     place_results(plan);
     ++entry_->runs;
+    entry_->last = cache_.calls;
     ++(whole ? cache_.matched : cache_.recorded);
     cache_.broken += in_the_middle;
     if (!whole) keep(entry_);

@@ -29,6 +29,7 @@ struct Entry {
   std::shared_ptr<const std::vector<char>> passing;  ///< guarded by Cache::mutex
   std::shared_ptr<const ResultPlaces> places;        ///< guarded by Cache::mutex; may be null
   int64_t runs = 0;                                  ///< guarded by Cache::mutex
+  int64_t last = 0;                                  ///< Cache::calls when it ran last; guarded by Cache::mutex
 };
 
 /// So many calls in a row that gained nothing by waiting: the next ones do not wait, but for those that look again.

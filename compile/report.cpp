@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <unordered_map>
 
 #include "compile/code.h"
 #include "core/call_site.h"
@@ -21,11 +22,26 @@ void debug(int level, const std::string& text) {
   if (debug_level() >= level) std::fprintf(stderr, "weft: compiled function: %s\n", text.c_str());
 }
 
-std::string call_text(const CallSite& site) {
+namespace {
+
+/// Describes each frame once: the look-up goes through all symbols of the program.
+class Frames {
+ public:
+  const std::string& operator()(void* frame) {
+    const auto [at, fresh] = known_.try_emplace(frame);
+    if (fresh) at->second = detail::describe_frame(frame);
+    return at->second;
+  }
+
+ private:
+  std::unordered_map<void*, std::string> known_;
+};
+
+std::string call_text(const CallSite& site, Frames& frames) {
   std::string unnamed;
   for (void* frame : site) {
     if (!frame) break;
-    const std::string name = detail::describe_frame(frame);
+    const std::string& name = frames(frame);
     // Ours are named; the program's own functions often are not.
     const std::string function = name.substr(0, name.find('('));
     if (function.find("weft::") != std::string::npos && function.find("weft::nn::") == std::string::npos &&
@@ -37,7 +53,7 @@ std::string call_text(const CallSite& site) {
   return unnamed;
 }
 
-std::string plan_text(const Graph& g, const Plan& p) {
+std::string plan_text(const Graph& g, const Plan& p, Frames& frames) {
   std::string text;
   for (const auto& run : p.runs) {
     const auto name = [&](int k) { return g.steps[static_cast<size_t>(k)].name(); };
@@ -58,9 +74,21 @@ std::string plan_text(const Graph& g, const Plan& p) {
       text += (run.again ? "  again " : "  ") + name(run.first);
     }
     text += detail::format("  {}{}\n", {first.out.empty() ? Dims() : first.out[0].sizes,
-                                        call_text(g.sites[static_cast<size_t>(run.first)])});
+                                        call_text(g.sites[static_cast<size_t>(run.first)], frames)});
   }
   return text;
+}
+
+}  // namespace
+
+std::string call_text(const CallSite& site) {
+  Frames frames;
+  return call_text(site, frames);
+}
+
+std::string plan_text(const Graph& g, const Plan& p) {
+  Frames frames;
+  return plan_text(g, p, frames);
 }
 
 std::string report(Cache& c) {
@@ -73,6 +101,7 @@ std::string report(Cache& c) {
     text += detail::format("{} calls did not wait: their recordings have too little to fuse\n", {c.at_once});
   if (c.direct)
     text += detail::format("{} calls replayed directly, {} of the others run to compare\n", {c.direct, c.verified});
+  Frames frames;
   for (size_t i = 0; i < c.entries.size(); ++i) {
     const Entry& e = *c.entries[i];
     const Plan& p = *e.plan;
@@ -81,7 +110,7 @@ std::string report(Cache& c) {
         "twice to save memory; pointwise bytes {} -> {}; memory within the call {} -> {} bytes\n",
         {i, e.graph.steps.size(), p.kernels, e.runs, p.fused_ops, p.dead_ops, p.shared_ops, p.again, p.bytes_before,
          p.bytes_after, p.unplanned_bytes, p.scratch_bytes()});
-    text += plan_text(e.graph, p);
+    text += plan_text(e.graph, p, frames);
     if (const std::string code = p.code->describe(); !code.empty()) text += "  " + code + "\n";
   }
   for (const std::string& r : c.matched_because) text += "no direct replay: " + r + "\n";

@@ -1,6 +1,7 @@
 #include "nn/averaged_model.h"
 
 #include "core/error.h"
+#include "core/host_read.h"
 #include "core/ops/pointwise_api.h"
 #include "core/thread_state.h"
 
@@ -38,6 +39,7 @@ void update_average(Module& average, const Module& model, Tensor& n_averaged, co
   const auto buffers = average.named_buffers(), new_buffers = model.named_buffers();
   check_same(parameters, new_parameters);
   check_same(buffers, new_buffers);
+  const weft::detail::HostRead read("AveragedModel: the weight of an average is a number of the host");
   const auto seen = n_averaged.item<int64_t>();
   const double weight = o.ema_decay ? 1 - *o.ema_decay : 1 / static_cast<double>(seen + 1);
   take(parameters, new_parameters, seen == 0, weight);

@@ -7,6 +7,7 @@
 #include "autograd/backward_state.h"
 #include "autograd/function.h"
 #include "core/error.h"
+#include "core/host_read.h"
 #include "core/ops/optimizer_step.h"
 #include "core/ops/pointwise_api.h"
 
@@ -38,6 +39,7 @@ void check(const GradScalerOptions& o) {
 
 bool GradScaler::State::found_any() {
   if (!found) {
+    const weft::detail::HostRead read("GradScaler: whether a gradient holds inf or NaN decides over the step");
     found = false;
     for (const Tensor& f : flags) found = f.item<float>() != 0 || *found;
   }

@@ -13,6 +13,7 @@
 #include "compile/state.h"
 #include "core/parallel.h"
 #include "tests/catch.h"
+#include "tests/compile/native_mode.h"
 #include "tests/same_bits.h"
 #include "weft.h"
 
@@ -23,18 +24,6 @@ namespace {
 
 using Tensors = std::vector<Tensor>;
 using Body = std::function<Tensors(const Tensors&)>;
-
-/// Code is there when a compiled function runs a second time.
-struct Waiting {
-  explicit Waiting(const char* mode = "wait") { setenv("WEFT_NATIVE", mode, 1); }
-  ~Waiting() {
-    if (was.empty())
-      unsetenv("WEFT_NATIVE");
-    else
-      setenv("WEFT_NATIVE", was.c_str(), 1);
-  }
-  const std::string was = std::getenv("WEFT_NATIVE") ? std::getenv("WEFT_NATIVE") : "";
-};
 
 bool same(const Tensors& a, const Tensors& b) {
   if (a.size() != b.size()) return false;
@@ -52,7 +41,7 @@ Tensors copies(const Tensors& in) {
 /// Matched calls, then replayed ones, the later ones by generated code. Functions may change their inputs. Returns the
 /// report.
 std::string check_bits(const Body& f, const std::function<Tensors()>& inputs, bool replay = true) {
-  const Waiting waiting;
+  const test::NativeMode waiting;
   auto fast = compile(f, {.on_fallback = OnFallback::silent});
   for (int call = 0; call < 4; ++call) {
     const Tensors in = inputs(), other = copies(in);
@@ -270,7 +259,7 @@ TEST_CASE("generated loops have the bits of eager calls, in any size") {
 
 TEST_CASE("generated loops have the same bits with any number of threads") {
   manual_seed(3);
-  const Waiting waiting;
+  const test::NativeMode waiting;
   const int before = num_threads();
   const Body f = [](const Tensors& t) -> Tensors {
     const Tensor x = (t[0] * t[1] + 1).relu() - t[2];
@@ -307,7 +296,7 @@ TEST_CASE("generated loops over rows of any length, on pieces that begin inside 
 
 TEST_CASE("threads share generated code while it comes") {
   manual_seed(4);
-  const Waiting background("");
+  const test::NativeMode background("");
   const Body f = [](const Tensors& t) -> Tensors { return {((t[0] * 7 + t[1]).relu() - t[0] * 11).abs()}; };
   auto fast = compile(f);
   std::vector<int> wrong(2, 0);
@@ -346,7 +335,7 @@ TEST_CASE("a tile that changes its dtype between loops") {
 }
 
 TEST_CASE("WEFT_NATIVE=0: no generated code") {
-  const Waiting off("0");
+  const test::NativeMode off("0");
   const Body f = [](const Tensors& t) -> Tensors { return {(t[0] * 2 + 1).relu()}; };
   auto fast = compile(f);
   const Tensors in = random({{600}})();

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 #include <random>
+#include <set>
 
 #include "core/error.h"
 #include "core/ops/random.h"
@@ -45,7 +46,7 @@ class Arguments {
     for (int64_t i = 0; i < rank; ++i) d.push_back(one_in(6) ? 1 : extents_[(i + (one_in(8) ? 1 : 0)) % 3]);
     int64_t n = 1;
     for (int64_t s : d) n *= s;
-    return n > kMostElements / 2 ? Dims{std::min<int64_t>(extents_[1], 20000)} : d;
+    return n > kMostElements ? Dims{std::min<int64_t>(extents_[1], 20000)} : d;
   }
   int fresh(DType dtype, const Dims& sizes, int64_t low = -4, int64_t high = 9, bool unit = false, bool leaf = true) {
     Input in{.slot = static_cast<int>(env_[0].size()), .dtype = dtype, .sizes = sizes, .low = low, .high = high};
@@ -80,7 +81,8 @@ class Arguments {
   int pick(const std::function<bool(const Tensor&)>& fits) {
     std::vector<int> found;
     for (size_t s = 0; s < env_[0].size(); ++s)
-      if (const Tensor* t = at(static_cast<int>(s)); t && fits(*t)) found.push_back(static_cast<int>(s));
+      if (const Tensor* t = at(static_cast<int>(s)); t && !hidden_.count(static_cast<int>(s)) && fits(*t))
+        found.push_back(static_cast<int>(s));
     if (found.empty()) return -1;
     const size_t n = found.size();
     return found[n - 1 - std::min(rng_() % n, one_in(3) ? n : rng_() % n)];
@@ -476,6 +478,7 @@ class Arguments {
   Program p_;
   std::vector<Value> env_[2];       // what the slots hold, in calls of either variation
   std::vector<Tensor> tensors_[2];  // the inputs
+  std::set<int> hidden_;            // slots that nothing more uses
   int64_t extents_[3];
   DType main_dtype_ = DType::f32;
   bool may_read_ = false;
