@@ -54,8 +54,19 @@ const Generated* Code::ask(const Graph& g, const Plan& plan) {
       WEFT_ASSERT(run != nullptr, "generated code lacks function {}", generated_.functions[i][k]);
     }
   debug(2, "generated code is ready");
+  since_ = std::chrono::steady_clock::now();
   ready_.store(&generated_, std::memory_order_release);
   return &generated_;
+}
+
+bool Code::building() const {
+  std::lock_guard lock(mutex_);
+  return native_ && !ready_ && !hopeless_;
+}
+
+std::optional<std::chrono::steady_clock::time_point> Code::in_use_since() const {
+  if (!ready_.load(std::memory_order_acquire)) return std::nullopt;
+  return since_;
 }
 
 std::string Code::describe() const {

@@ -1,7 +1,9 @@
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "compile/generate.h"
@@ -16,6 +18,11 @@ class Code {
  public:
   /// To be called by each run of the plan. Loops with their code, or null: not there. They live as long as this.
   const Generated* use(const Graph& g, const Plan& plan);
+  /// Whether there will never be any.
+  bool hopeless() const { return hopeless_.load(std::memory_order_relaxed); }
+  bool building() const;
+  /// Nothing: it is not in use.
+  std::optional<std::chrono::steady_clock::time_point> in_use_since() const;
   /// For report(): what came of it, as a line; "" when nothing was asked for.
   std::string describe() const;
 
@@ -28,6 +35,7 @@ class Code {
   mutable std::mutex mutex_;
   Generated generated_;
   std::shared_ptr<const Native> native_;
+  std::chrono::steady_clock::time_point since_;  ///< when ready_
 };
 
 }  // namespace weft::graph

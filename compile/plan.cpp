@@ -5,6 +5,7 @@
 #include "compile/code.h"
 #include "compile/layout.h"
 #include "compile/share.h"
+#include "compile/tune.h"
 
 namespace weft::graph {
 namespace {
@@ -83,8 +84,8 @@ namespace {
 
 class Planner {
  public:
-  Planner(const Graph& recorded, std::vector<char> alive, Numerics numerics)
-      : numerics_(numerics), plan_(std::make_shared<Plan>()), g_(rewrite(recorded, alive)) {
+  Planner(const Graph& recorded, std::vector<char> alive, const CompileOptions& o)
+      : numerics_(o.numerics), plan_(std::make_shared<Plan>()), g_(rewrite(recorded, alive)) {
     plan_->alive = std::move(alive);
     find_needed();
     for (int first = 0; first < static_cast<int>(g_.steps.size());) {
@@ -102,6 +103,8 @@ class Planner {
     if (numerics_ == Numerics::match) recompute(g_, *plan_);
     lay_out(g_, *plan_);
     plan_->code = std::make_shared<Code>();
+    if (o.mode == CompileMode::max_autotune || o.mode == CompileMode::max_autotune_no_cudagraphs)
+      plan_->tuner = std::make_shared<Tuner>();
   }
   std::shared_ptr<const Plan> take() { return plan_; }
 
@@ -348,8 +351,8 @@ class Planner {
 
 }  // namespace
 
-std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, Numerics numerics) {
-  return Planner(g, std::move(alive), numerics).take();
+std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, const CompileOptions& o) {
+  return Planner(g, std::move(alive), o).take();
 }
 
 }  // namespace weft::graph

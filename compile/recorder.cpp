@@ -233,7 +233,7 @@ void Recorder::stop_waiting() {
     } forget_on_error{this};
     Graph waiting = graph_;
     finish_graph(waiting);
-    const auto plan = make_plan(waiting, alive_now(waiting), cache_.options.numerics);
+    const auto plan = make_plan(waiting, alive_now(waiting), cache_.options);
     execute(waiting, *plan);
     forget_on_error.r = nullptr;
   }
@@ -516,12 +516,15 @@ void Recorder::run(bool in_the_middle) {
     plan = entry_->plan;
   }
   if (!plan || plan->alive != alive) {
-    plan = make_plan(entry_->graph, std::move(alive), cache_.options.numerics);
+    plan = make_plan(entry_->graph, std::move(alive), cache_.options);
     if (debug_level() >= 3) debug(3, "plan:\n" + plan_text(entry_->graph, *plan));
   }
   {
     std::lock_guard lock(cache_.mutex);
-    entry_->plan = plan;
+    if (entry_->plan && entry_->plan->alive == plan->alive)
+      plan = entry_->plan;  // another thread's: code and choices of one plan are made once
+    else
+      entry_->plan = plan;
     if (!passing_.empty() && (!entry_->passing || *entry_->passing != passing_))
       entry_->passing = std::make_shared<const std::vector<char>>(passing_);
     ++entry_->runs;

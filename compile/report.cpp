@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "compile/code.h"
+#include "compile/tune.h"
 #include "core/call_site.h"
 #include "core/error.h"
 
@@ -83,6 +84,7 @@ std::string report(Cache& c) {
          p.bytes_after, p.unplanned_bytes, p.scratch_bytes});
     text += plan_text(e.graph, p);
     if (const std::string code = p.code->describe(); !code.empty()) text += "  " + code + "\n";
+    if (p.tuner) text += p.tuner->describe();
   }
   for (const std::string& r : c.matched_because) text += "no direct replay: " + r + "\n";
   for (const std::string& r : c.reasons) text += "recorded: " + r + "\n";
