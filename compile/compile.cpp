@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "compile/code.h"
+#include "compile/plan_choice.h"
 #include "compile/report.h"
 #include "compile/state.h"
 #include "compile/tune.h"
@@ -77,12 +78,14 @@ CompileStats compiled_stats(const CompiledState& state) {
                  .explained = c.explained};
   for (const auto& e : c.entries) {
     if (!e->plan) continue;
-    s.building += e->plan->code->building();
-    if (const auto since = e->plan->code->in_use_since()) {
+    const graph::Plan& plan = e->plan->chosen();
+    s.building += plan.code->building();
+    if (const auto since = plan.code->in_use_since()) {
       ++s.with_code;
       s.code_s = std::max(s.code_s, std::chrono::duration<double>(*since - c.first_call).count());
     }
-    if (e->plan->tuner) s.timed += e->plan->tuner->timed();
+    if (plan.tuner) s.timed += plan.tuner->timed();
+    if (e->plan->choice) s.timed += e->plan->choice->timed();
   }
   return s;
 }

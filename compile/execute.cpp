@@ -4,6 +4,7 @@
 
 #include "compile/code.h"
 #include "compile/execute.h"
+#include "compile/plan_choice.h"
 #include "compile/recorder.h"
 #include "compile/report.h"
 #include "compile/tune.h"
@@ -133,8 +134,10 @@ void Recorder::execute_in_order(const std::vector<Step>& steps) {
   for (size_t k = 0; k < steps.size(); ++k) run_step(steps[k], k, storages_.get());
 }
 
-void Recorder::execute(const Graph& recorded, const Plan& plan) {
+void Recorder::execute(const Graph& recorded, const Plan& first) {
   if (may_overlap(slots_)) return execute_in_order(recorded.steps);
+  PlanChoice::Session choice(recorded, first);
+  const Plan& plan = choice.plan();
   const Graph& g = plan.graph(recorded);
   const Running running;
   std::optional<Block> block;
@@ -153,7 +156,7 @@ void Recorder::execute(const Graph& recorded, const Plan& plan) {
   }
   bind_storages();
   const Generated* code = plan.code->use(g, plan);
-  Tuner::Session tuning(plan.tuner.get(), g, plan, code);
+  Tuner::Session tuning(choice.decided() ? plan.tuner.get() : nullptr, g, plan, code);
   auto move = plan.moves.begin();
   for (int r = 0; r < static_cast<int>(plan.runs.size()); ++r) {
     const Plan::Run& run = plan.runs[static_cast<size_t>(r)];
@@ -168,14 +171,15 @@ void Recorder::execute(const Graph& recorded, const Plan& plan) {
     if (debug_level() >= 4) [[unlikely]]
       debug(4, (run.fused ? "fused from " : "run ") + g.steps[static_cast<size_t>(run.first)].name());
     if (run.fused) {
-      const Choice& choice = tuning.begin(static_cast<size_t>(r));
-      run_group(g, plan, run, Generated::of(choice.records ? nullptr : code, static_cast<size_t>(r)), choice.cut);
+      const Choice& way = tuning.begin(static_cast<size_t>(r));
+      run_group(g, plan, run, Generated::of(way.records ? nullptr : code, static_cast<size_t>(r)), way.cut);
       tuning.end(static_cast<size_t>(r));
     } else {
       run_step(g.steps[static_cast<size_t>(run.first)], static_cast<size_t>(run.first), storages_.get());
     }
   }
   tuning.finish();
+  choice.finish();
 }
 
 }  // namespace weft::graph

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "compile/execute.h"
+#include "compile/plan_choice.h"
 #include "compile/report.h"
 #include "core/allocator.h"
 #include "core/error.h"
@@ -536,7 +537,7 @@ void Recorder::run(bool in_the_middle) {
   }
   ++stretch_;
   if (observed_) tell(plan, !whole);
-  useless_ &= whole && !in_the_middle && !pays(*plan, at_);
+  useless_ &= whole && !in_the_middle && !pays(plan->chosen(), at_) && !(plan->choice && plan->choice->open());
   if (!recording_) execute(entry_->graph, *plan);
 }
 

@@ -184,7 +184,7 @@ void Replayer::point(size_t buffer, char* data) {
   }
 }
 
-bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tensor>& results) {
+bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tensor>& results, bool tunes) {
   const Facts& f = what_->facts;
   const Graph& g = what_->graph();
   const auto source = [&](size_t b) {
@@ -229,7 +229,7 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
   {
     const Running running;
     const Generated* code = f.plan->code->use(g, *f.plan);
-    Tuner::Session tuning(f.plan->tuner.get(), g, *f.plan, code);
+    Tuner::Session tuning(tunes ? f.plan->tuner.get() : nullptr, g, *f.plan, code);
     auto move = f.plan->moves.begin();
     for (size_t r = 0; r < runs_.size(); ++r) {
       const Run& run = runs_[r];

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "compile/code.h"
+#include "compile/plan_choice.h"
 #include "compile/tune.h"
 #include "core/call_site.h"
 #include "core/error.h"
@@ -76,7 +77,7 @@ std::string report(Cache& c) {
     text += detail::format("{} calls replayed directly, {} of the others run to compare\n", {c.direct, c.verified});
   for (size_t i = 0; i < c.entries.size(); ++i) {
     const Entry& e = *c.entries[i];
-    const Plan& p = *e.plan;
+    const Plan& p = e.plan->chosen();
     text += detail::format(
         "recording {}: {} ops in {} kernels, run {} times; {} ops fused, {} not needed, {} computed before, {} run "
         "twice to save memory; pointwise bytes {} -> {}; memory within the call {} -> {} bytes\n",
@@ -84,6 +85,7 @@ std::string report(Cache& c) {
          p.bytes_after, p.unplanned_bytes, p.scratch_bytes});
     text += plan_text(e.graph, p);
     if (const std::string code = p.code->describe(); !code.empty()) text += "  " + code + "\n";
+    if (e.plan->choice) text += e.plan->choice->describe();
     if (p.tuner) text += p.tuner->describe();
   }
   for (const std::string& r : c.matched_because) text += "no direct replay: " + r + "\n";

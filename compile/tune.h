@@ -42,6 +42,8 @@ class Tuner {
  public:
   /// Reads WEFT_TUNE.
   Tuner();
+  /// Whether WEFT_TUNE leaves something to choose.
+  bool chooses() const { return !told_.off && !told_.choice; }
   /// Runs of the plan that were timed.
   int64_t timed() const;
   /// For report(): lines; "" when there is nothing to say.

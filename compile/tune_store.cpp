@@ -43,8 +43,8 @@ std::optional<std::vector<Tuned>> find_tuned(const std::string& key, size_t coun
   if (!found || kept.name != kName) return std::nullopt;
   std::vector<Tuned> all;
   std::istringstream in(kept.image);
-  for (Tuned t;
-       in >> t.choice.cut.tile >> t.choice.cut.grain >> t.choice.cut.block >> t.choice.records >> t.was >> t.now;
+  for (Tuned t; in >> t.choice.cut.tile >> t.choice.cut.grain >> t.choice.cut.block >> t.choice.records >> t.was >>
+                t.now >> t.other;
        all.push_back(t)) {
     const cpu::FusedCut& c = t.choice.cut;
     for (int64_t n : {c.tile, c.grain, c.block})
@@ -59,8 +59,9 @@ void keep_tuned(const std::string& key, const std::vector<Tuned>& tuned) {
   for (const Tuned& t : tuned) {
     char line[160];
     const cpu::FusedCut& c = t.choice.cut;
-    std::snprintf(line, sizeof line, "%lld %lld %lld %d %.3f %.3f\n", static_cast<long long>(c.tile),
-                  static_cast<long long>(c.grain), static_cast<long long>(c.block), t.choice.records, t.was, t.now);
+    std::snprintf(line, sizeof line, "%lld %lld %lld %d %.3f %.3f %d\n", static_cast<long long>(c.tile),
+                  static_cast<long long>(c.grain), static_cast<long long>(c.block), t.choice.records, t.was, t.now,
+                  t.other);
     text += line;
   }
   with_cache([&](detail::CodeCache& cache) { cache.store(key, {text, kName}); });

@@ -7,10 +7,11 @@
 
 namespace weft::graph {
 
-/// What was chosen for one kind of kernel, and least times in microseconds: as it was, and as chosen.
+/// What was chosen for one kind of kernel or one recording, and least times in microseconds: as it was, and as chosen.
 struct Tuned {
   Choice choice;
   double was = 0, now = 0;
+  bool other = false;  ///< of two plans, the other one (plan_choice.h)
 };
 
 /// What choices depend on beside the kernels: weft's version and the CPU.

@@ -16,6 +16,7 @@
 #include "core/code_cache.h"
 #include "core/parallel.h"
 #include "tests/catch.h"
+#include "tests/compile/no_gaps.h"
 #include "tests/folder.h"
 #include "tests/same_bits.h"
 #include "weft.h"
@@ -59,7 +60,7 @@ void tune(F& fast, const Tensor& x, const Tensor& row) {
   for (int64_t timed = -1, calls = 0; timed != fast.stats().timed; ++calls) {
     REQUIRE(calls < 400);
     timed = fast.stats().timed;
-    for (int i = 0; i < 4; ++i) REQUIRE(same_bits(fast(x, row), slow));
+    for (int i = 0; i < 8; ++i) REQUIRE(same_bits(fast(x, row), slow));
   }
 }
 
@@ -195,6 +196,33 @@ TEST_CASE("what was chosen is kept, for this number of threads") {
   CHECK(fourth.stats().timed == 0);
 }
 
+TEST_CASE("groups of rows are timed against their ops one by one") {
+  const Variable native("WEFT_NATIVE", "0");
+  manual_seed(7);
+  const Tensor x = randn({400, 130}), y = randn({400, 130});
+  const auto f = [](const Tensor& a, const Tensor& b) { return (softmax(a * 0.5, -1) * b).sum({.dim = {-1}}); };
+  const Tensor slow = f(x, y);
+  for (const char* rows : {"always", "try"}) {  // planned, or only the other way
+    INFO(rows);
+    const Variable by_rows("WEFT_FUSE_ROWS", rows);
+    const test::TemporaryFolder folder;
+    const Variable cache("WEFT_CACHE_DIR", folder.path());
+    for (CompileMode mode : {CompileMode::max_autotune_no_cudagraphs, CompileMode::max_autotune}) {
+      INFO(static_cast<int>(mode));
+      auto fast = compile(f, {.mode = mode});
+      for (int64_t timed = -1; timed != fast.stats().timed;) {
+        timed = fast.stats().timed;
+        for (int i = 0; i < 8; ++i) REQUIRE(same_bits(fast(x, y), slow));
+      }
+      const bool first = mode == CompileMode::max_autotune_no_cudagraphs;
+      CHECK((fast.stats().timed > 0) == first);
+      CHECK_THAT(fast.report(), Contains("rows at a time"));
+      CHECK((fast.report().find("kept from earlier") == std::string::npos) == first);
+      if (mode == CompileMode::max_autotune && kNoGaps) CHECK(fast.stats().direct > 0);
+    }
+  }
+}
+
 TEST_CASE("choices without a folder are made anew") {
   const Variable cache("WEFT_CACHE_DIR", "/proc/no/such/folder");
   const Variable native("WEFT_NATIVE", "0");
@@ -231,9 +259,9 @@ TEST_CASE("kept choices are what they were, or nothing") {
     files.store("odd", {text, "tuning 1"});
     CHECK_FALSE(graph::find_tuned("odd", 1));
   }
-  files.store("odd", {"0 0 0 0 1 1\n", "a kernel"});
+  files.store("odd", {"0 0 0 0 1 1 0\n", "a kernel"});
   CHECK_FALSE(graph::find_tuned("odd", 1));
-  files.store("odd", {"0 0 0 0 1 1\n", "tuning 1"});
+  files.store("odd", {"0 0 0 0 1 1 0\n", "tuning 1"});
   CHECK(graph::find_tuned("odd", 1));
 }
 
