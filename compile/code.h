@@ -11,8 +11,9 @@
 
 namespace weft::graph {
 
-/// The machine code of a plan's groups. Asked for when the plan runs a second time; until the compiler is done, and
-/// where there is none, groups run by the kernels of their ops, with the same bits. Any thread may use it.
+/// The machine code of a plan's groups. Asked for when the plan runs a second time, or later where the groups are so
+/// small that a compiler's time would not come back; until the compiler is done, and where there is none, groups run by
+/// the kernels of their ops, with the same bits. Any thread may use it.
 /// WEFT_NATIVE=0: never asked for; WEFT_NATIVE=wait: the first run asks for it, and waits.
 class Code {
  public:
@@ -30,7 +31,8 @@ class Code {
   const Generated* ask(const Graph& g, const Plan& plan);  // mutex_ held
 
   std::atomic<const Generated*> ready_ = nullptr;
-  std::atomic<int> uses_ = 0;
+  std::atomic<int64_t> uses_ = 0;
+  std::atomic<int64_t> wanted_ = 0;     ///< uses after which it is asked for; 0: not known yet
   std::atomic<bool> hopeless_ = false;  ///< off, nothing to gain, or failed
   mutable std::mutex mutex_;
   Generated generated_;

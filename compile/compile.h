@@ -32,7 +32,7 @@ namespace weft {
 /// step) or device tensors. What is neither argument nor result of a function without captures - global variables, text
 /// that it prints - is not seen.
 /// max_autotune and max_autotune_no_cudagraphs (which has no direct replay) also time fused kernels of the CPU, once
-/// generated code is there, in the two or three dozen calls that follow: with that code and with the loops of the ops,
+/// generated code is there, in the few dozen calls that follow: with that code and with the loops of the ops,
 /// in pieces of other sizes for caches and threads, by rows or op by op. Each way gives the same bits, and stays as it
 /// is unless another is faster by 3%. What was chosen is kept in the folder of compiled kernels (WEFT_CACHE_DIR) for
 /// this CPU, version, number of threads and kernels; report() tells it. WEFT_TUNE=off: nothing is timed.

@@ -23,20 +23,21 @@ void Contest::add(size_t way, double us) {
 }
 
 bool Contest::decided() const {
+  const auto known = [&](size_t w) { return times_[w].size() >= kMost || (times_[w].size() >= kEnough && sure(w)); };
   bool others = false;
   for (size_t w = 1; w < ways(); ++w) {
     others |= !out_[w];
-    if (!out_[w] && times_[w].size() < kEnough) return false;
+    if (!out_[w] && !known(w)) return false;
   }
-  return !others || times_[0].size() >= kEnough;
+  return !others || known(0);
 }
 
 size_t Contest::winner() const {
   size_t best = 0;
+  if (!sure(0)) return best;
   for (size_t w = 1; w < ways(); ++w) {
-    if (out_[w] || times_[w].empty() || times_[0].empty()) continue;
-    const bool clear = least(w) < kMargin * least(0) && middle(w) < kMargin * middle(0);
-    if (clear && (best == 0 || least(w) < least(best))) best = w;
+    if (out_[w] || times_[w].size() < kFirst || second(w) >= kMargin * least(0)) continue;
+    if (best == 0 || least(w) < least(best)) best = w;
   }
   return best;
 }
@@ -45,11 +46,12 @@ double Contest::least(size_t way) const {
   return times_[way].empty() ? 0 : *std::min_element(times_[way].begin(), times_[way].end());
 }
 
-double Contest::middle(size_t way) const {
+double Contest::second(size_t way) const {
   std::vector<double> sorted = times_[way];
-  const auto at = sorted.begin() + static_cast<ptrdiff_t>(sorted.size() / 2);
-  std::nth_element(sorted.begin(), at, sorted.end());
-  return *at;
+  std::nth_element(sorted.begin(), sorted.begin() + 1, sorted.end());
+  return sorted[1];
 }
+
+bool Contest::sure(size_t way) const { return times_[way].size() >= kFirst && second(way) <= kClose * least(way); }
 
 }  // namespace weft::graph

@@ -5,11 +5,14 @@
 namespace weft::graph {
 
 /// Which of a few ways to do the same is the fastest, from times of runs that were wanted anyway, on a machine that
-/// others use too. Way 0 stays unless another is faster by kMargin both in its least and in its middle time.
+/// others use too. Such make times longer, never shorter: what counts is the least time of a way, once a second time
+/// came close to it. Way 0 stays unless the two least times of another are less than its least by kMargin.
 class Contest {
  public:
-  static constexpr size_t kFirst = 2;      ///< times of each way, after which slow ones are out
-  static constexpr size_t kEnough = 5;     ///< times of each that is left
+  static constexpr size_t kFirst = 2;   ///< times of each way, after which slow ones are out
+  static constexpr size_t kEnough = 5;  ///< times of each that is left
+  static constexpr size_t kMost = 15;   ///< times where none comes close to the least
+  static constexpr double kClose = 1.05;
   static constexpr double kOut = 1.15;     ///< slower than the fastest by this
   static constexpr double kMargin = 0.97;  ///< of the time of way 0
 
@@ -26,7 +29,8 @@ class Contest {
   double least(size_t way) const;
 
  private:
-  double middle(size_t way) const;
+  double second(size_t way) const;  ///< the second least
+  bool sure(size_t way) const;      ///< second() is close to least()
 
   std::vector<std::vector<double>> times_;  ///< by way
   std::vector<char> out_;

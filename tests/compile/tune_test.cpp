@@ -2,6 +2,7 @@
 #include "compile/tune.h"
 
 #include <atomic>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -90,6 +91,13 @@ TEST_CASE("a contest keeps what is there unless another way is clearly faster") 
   for (int i = 0; !lucky.decided(); ++i) lucky.add(lucky.next(), i == 3 ? 90 : 100);
   CHECK(lucky.winner() == 0);
   CHECK(lucky.least(1) == 90);
+
+  // Where no two times are alike, what is there stays.
+  Contest wild(2);
+  int runs = 0;
+  for (; !wild.decided(); ++runs) wild.add(wild.next(), 100 * std::pow(1.2, (runs / 2 * 7) % 15) / (runs % 2 ? 2 : 1));
+  CHECK(wild.winner() == 0);
+  CHECK(runs == 30);
 }
 
 TEST_CASE("WEFT_TUNE says one thing, or is refused") {
@@ -154,7 +162,7 @@ TEST_CASE("what was chosen is kept, for this number of threads") {
   auto first = make(CompileMode::max_autotune);
   tune(first, x, row);
   CHECK(first.stats().timed >= 8);
-  CHECK(first.stats().timed <= 60);
+  CHECK(first.stats().timed <= 200);
   CHECK_THAT(first.report(), Contains("tuning for 2 threads: done after") && Contains(" us"));
 
   auto second = make(CompileMode::max_autotune_no_cudagraphs);
