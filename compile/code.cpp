@@ -1,5 +1,6 @@
 #include "compile/code.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <string_view>
 
@@ -9,7 +10,21 @@
 namespace weft::graph {
 namespace {
 
-constexpr int kUses = 2;  // plans that run once are not worth a compiler's time
+// A compiler's time is spent on plans that run again and whose code would have saved so many nanoseconds by now.
+constexpr int64_t kUses = 2;
+constexpr double kSaved = 200e3;
+
+// Nanoseconds that code saves in a run, about.
+double saves(const Graph& g, const Plan& plan) {
+  constexpr double kStep = 30, kElement = 0.1;
+  double all = 0;
+  for (const Plan::Run& run : plan.runs) {
+    const Step& first = g.steps[static_cast<size_t>(run.first)];
+    if (run.fused)
+      all += run.steps * (kStep + kElement * static_cast<double>(first.out.empty() ? 0 : first.out[0].numel));
+  }
+  return all;
+}
 
 std::string_view native_mode() {
   const char* text = std::getenv("WEFT_NATIVE");
@@ -21,7 +36,16 @@ std::string_view native_mode() {
 const Generated* Code::use(const Graph& g, const Plan& plan) {
   if (const Generated* ready = ready_.load(std::memory_order_acquire)) return ready;
   if (hopeless_.load(std::memory_order_relaxed)) return nullptr;
-  if (uses_.fetch_add(1, std::memory_order_relaxed) + 1 < kUses && native_mode() != "wait") return nullptr;
+  const int64_t uses = uses_.fetch_add(1, std::memory_order_relaxed) + 1;
+  int64_t wanted = wanted_.load(std::memory_order_relaxed);
+  if (wanted == 0) {
+    const std::string_view mode = native_mode();
+    wanted = mode == "wait" ? 1
+             : mode == "0"  ? kUses  // nothing to wait for
+                            : std::max(kUses, static_cast<int64_t>(kSaved / std::max(1.0, saves(g, plan))));
+    wanted_.store(wanted, std::memory_order_relaxed);
+  }
+  if (uses < wanted) return nullptr;
   const std::unique_lock lock(mutex_, std::try_to_lock);  // who comes second does not wait
   return lock ? ask(g, plan) : nullptr;
 }
@@ -54,8 +78,19 @@ const Generated* Code::ask(const Graph& g, const Plan& plan) {
       WEFT_ASSERT(run != nullptr, "generated code lacks function {}", generated_.functions[i][k]);
     }
   debug(2, "generated code is ready");
+  since_ = std::chrono::steady_clock::now();
   ready_.store(&generated_, std::memory_order_release);
   return &generated_;
+}
+
+bool Code::building() const {
+  std::lock_guard lock(mutex_);
+  return native_ && !ready_ && !hopeless_;
+}
+
+std::optional<std::chrono::steady_clock::time_point> Code::in_use_since() const {
+  if (!ready_.load(std::memory_order_acquire)) return std::nullopt;
+  return since_;
 }
 
 std::string Code::describe() const {

@@ -1,7 +1,13 @@
 #include "compile/compile.h"
 
+#include <algorithm>
+#include <chrono>
+
+#include "compile/code.h"
+#include "compile/plan_choice.h"
 #include "compile/report.h"
 #include "compile/state.h"
+#include "compile/tune.h"
 #include "core/error.h"
 
 namespace weft {
@@ -29,7 +35,7 @@ std::shared_ptr<CompiledState> make_compiled(const CompileOptions& o) {
 
 CompiledCall::CompiledCall(CompiledState& state, graph::Observed* observed) {
   std::lock_guard lock(state.cache.mutex);
-  ++state.cache.calls;
+  if (state.cache.calls++ == 0) state.cache.first_call = std::chrono::steady_clock::now();
   if (thread_state.deferral) return;
   if (!observed && state.cache.useless == graph::kMostUseless && state.cache.options.on_fallback != OnFallback::error &&
       !graph::looks_again(++state.cache.since_useless)) {
@@ -60,8 +66,28 @@ void CompiledCall::finish() {
 CompileStats compiled_stats(const CompiledState& state) {
   graph::Cache& c = state.cache;
   std::lock_guard lock(c.mutex);
-  return {c.calls,  c.matched, c.recorded, c.at_once,         c.reasons,
-          c.breaks, c.direct,  c.verified, c.matched_because, c.explained};
+  CompileStats s{.calls = c.calls,
+                 .matched = c.matched,
+                 .recorded = c.recorded,
+                 .at_once = c.at_once,
+                 .reasons = c.reasons,
+                 .breaks = c.breaks,
+                 .direct = c.direct,
+                 .verified = c.verified,
+                 .matched_because = c.matched_because,
+                 .explained = c.explained};
+  for (const auto& e : c.entries) {
+    if (!e->plan) continue;
+    const graph::Plan& plan = e->plan->chosen();
+    s.building += plan.code->building();
+    if (const auto since = plan.code->in_use_since()) {
+      ++s.with_code;
+      s.code_s = std::max(s.code_s, std::chrono::duration<double>(*since - c.first_call).count());
+    }
+    if (plan.tuner) s.timed += plan.tuner->timed();
+    if (e->plan->choice) s.timed += e->plan->choice->timed();
+  }
+  return s;
 }
 
 std::string compiled_report(const CompiledState& state) { return graph::report(state.cache); }

@@ -31,6 +31,11 @@ namespace weft {
 /// optimizer state), draws random numbers, returns a result with a history, uses numbers that change (an optimizer's
 /// step) or device tensors. What is neither argument nor result of a function without captures - global variables, text
 /// that it prints - is not seen.
+/// max_autotune and max_autotune_no_cudagraphs (which has no direct replay) also time fused kernels of the CPU, once
+/// generated code is there, in the few dozen calls that follow: with that code and with the loops of the ops,
+/// in pieces of other sizes for caches and threads, by rows or op by op. Each way gives the same bits, and stays as it
+/// is unless another is faster by 3%. What was chosen is kept in the folder of compiled kernels (WEFT_CACHE_DIR) for
+/// this CPU, version, number of threads and kernels; report() tells it. WEFT_TUNE=off: nothing is timed.
 enum class CompileMode { default_, reduce_overhead, max_autotune, max_autotune_no_cudagraphs };
 /// "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"; nothing for another text.
 std::optional<CompileMode> parse_compile_mode(std::string_view text);
@@ -80,6 +85,10 @@ struct CompileStats {
   int64_t direct = 0;                        ///< calls replayed without running the function's code
   int64_t verified = 0;                      ///< calls that ran it again, to compare
   std::vector<std::string> matched_because;  ///< why calls were not replayed directly, each once; at most 16
+  int64_t with_code = 0;                     ///< recordings that run with generated code
+  int64_t building = 0;                      ///< recordings whose code is being built
+  double code_s = 0;  ///< seconds from the first call until the latest generated code was in use; 0: none
+  int64_t timed = 0;  ///< runs of recordings that were timed to choose between ways (max_autotune)
   /// Where ops themselves asked for values in the middle, as what they do needs (nonzero), each once; at most 16.
   std::vector<std::string> explained;
 };

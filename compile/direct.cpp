@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include "autograd/meta.h"
+#include "compile/plan_choice.h"
 #include "compile/report.h"
 #include "compile/state.h"
 #include "core/error.h"
@@ -13,7 +15,7 @@
 namespace weft::graph {
 
 void Seen::drop() {
-  ready = nullptr;
+  ready = other = nullptr;
   idle.clear();
   same.clear();
   any = false;
@@ -155,8 +157,10 @@ bool DirectCall::run() {
   }
   const std::vector<uint64_t> signature = signature_of(arguments_, tensors_);
   std::unique_ptr<graph::Replayer> replayer;
+  std::shared_ptr<const graph::Replayable> kept;  // what `choice` refers to
+  std::optional<graph::PlanChoice::Session> choice;
   {
-    std::lock_guard lock(cache.mutex);
+    std::unique_lock lock(cache.mutex);
     seen_ = state_->direct.find(signature, cache.options.recordings);
     if (!seen_) {
       graph::add_text(cache.matched_because, "its arguments are never twice alike: sizes, numbers or modules change");
@@ -183,14 +187,25 @@ bool DirectCall::run() {
       random_ = default_generator().get_state();
       return false;
     }
-    if (s.idle.empty()) {
-      replayer = std::make_unique<graph::Replayer>(s.ready, cache.options.freezing);
+    kept = s.ready;
+    std::shared_ptr<const graph::Replayable> what = kept, other = s.other;
+    if (other) {  // it may read a file
+      lock.unlock();
+      choice.emplace(kept->facts.entry->graph, *kept->facts.plan);
+      if (choice->other()) what = other;
+      lock.lock();
+    }
+    const auto idle =
+        std::find_if(s.idle.begin(), s.idle.end(), [&](const auto& r) { return &r->what() == what.get(); });
+    if (idle == s.idle.end()) {
+      replayer = std::make_unique<graph::Replayer>(what, cache.options.freezing);
     } else {
-      replayer = std::move(s.idle.back());
-      s.idle.pop_back();
+      replayer = std::move(*idle);
+      s.idle.erase(idle);
     }
   }
-  const bool done = replayer->run(tensors_, results_);
+  const bool done = replayer->run(tensors_, results_, !choice || choice->decided());
+  if (done && choice) choice->finish();
   std::lock_guard lock(cache.mutex);
   if (done) {
     ++cache.calls;
@@ -198,7 +213,8 @@ bool DirectCall::run() {
   } else {
     graph::add_text(cache.matched_because, "memory of tensors that weft did not allocate overlaps");
   }
-  if (seen_->ready.get() == &replayer->what()) seen_->idle.push_back(std::move(replayer));
+  if (seen_->ready.get() == &replayer->what() || seen_->other.get() == &replayer->what())
+    seen_->idle.push_back(std::move(replayer));
   return done;
 }
 
@@ -238,6 +254,11 @@ void DirectCall::learn(const std::vector<Argument>& after, const std::vector<Ten
       if (s.agreed >= graph::kAgree) {
         auto held = state_->direct.hold(s.facts);
         s.any |= !cache.options.pure;  // nothing is captured
+        if (s.facts.plan->choice) {
+          Facts facts_of_other = s.facts;
+          facts_of_other.plan = s.facts.plan->choice->other();
+          s.other = std::make_shared<graph::Replayable>(std::move(facts_of_other), held);
+        }
         s.ready = std::make_shared<graph::Replayable>(std::exchange(s.facts, {}), std::move(held));
         graph::debug(1, "direct replay begins");
         return;

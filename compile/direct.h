@@ -21,8 +21,8 @@ struct Seen {
   std::vector<uint64_t> signature;
   Facts facts;  ///< of the last matched call that could be replayed
   int agreed = 0, tries = 0;
-  std::string refused;  ///< why no call is watched or replayed any more
-  std::shared_ptr<const Replayable> ready;
+  std::string refused;                             ///< why no call is watched or replayed any more
+  std::shared_ptr<const Replayable> ready, other;  ///< other: with the other plan, where there is one (plan_choice.h)
   std::vector<std::unique_ptr<Replayer>> idle;
   /// Captured tensors could be arguments that were the same in all calls; then only those same may be replayed.
   std::vector<const Storage*> same;

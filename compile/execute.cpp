@@ -4,8 +4,10 @@
 
 #include "compile/code.h"
 #include "compile/execute.h"
+#include "compile/plan_choice.h"
 #include "compile/recorder.h"
 #include "compile/report.h"
+#include "compile/tune.h"
 #include "core/profile.h"
 
 namespace weft::graph {
@@ -75,7 +77,7 @@ void Recorder::run_step(const Step& s, size_t at, Storage* storages) {
 }
 
 void Recorder::run_group(const Graph& g, const Plan& plan, const Plan::Run& run,
-                         std::span<const std::vector<cpu::FusedSegment>> loops) {
+                         std::span<const std::vector<cpu::FusedSegment>> loops, const cpu::FusedCut& cut) {
   std::vector<cpu::FusedPlace> places(plan.places.begin() + run.places_at,
                                       plan.places.begin() + run.places_at + run.places);
   for (size_t i = 0; i < places.size(); ++i) {
@@ -97,12 +99,12 @@ void Recorder::run_group(const Graph& g, const Plan& plan, const Plan::Run& run,
     const cpu::RowGroup& group = plan.row_groups[static_cast<size_t>(run.rows)];
     std::vector<const void*> attrs;
     for (const cpu::RowCall& c : group.calls) attrs.push_back(&data_[data_at_[static_cast<size_t>(c.step)]]);
-    cpu::run_rows(group, steps, places, attrs, loops);
+    cpu::run_rows(group, steps, places, attrs, loops, cut);
     return;
   }
   const Operand& out = g.steps[static_cast<size_t>(run.first)].out[0];
   cpu::run_fused(out.sizes, out.strides, steps, places, run.tiles,
-                 loops.empty() ? std::span<const cpu::FusedSegment>() : loops[0]);
+                 loops.empty() ? std::span<const cpu::FusedSegment>() : loops[0], cut);
 }
 
 void Recorder::bind_storages() {
@@ -143,8 +145,10 @@ const Layout& Recorder::layout_now(const Plan& plan) const {
   return results_bytes_ == shared.results ? shared : plan.layout;
 }
 
-void Recorder::execute(const Graph& recorded, const Plan& plan) {
+void Recorder::execute(const Graph& recorded, const Plan& first) {
   if (may_overlap(slots_)) return execute_in_order(recorded.steps);
+  PlanChoice::Session choice(recorded, first);
+  const Plan& plan = choice.plan();
   const Graph& g = plan.graph(recorded);
   const Running running;
   const Layout& layout = layout_now(plan);
@@ -162,6 +166,7 @@ void Recorder::execute(const Graph& recorded, const Plan& plan) {
   }
   bind_storages();
   const Generated* code = plan.code->use(g, plan);
+  Tuner::Session tuning(choice.decided() ? plan.tuner.get() : nullptr, g, plan, code);
   auto move = layout.moves.begin();
   for (int r = 0; r < static_cast<int>(plan.runs.size()); ++r) {
     const Plan::Run& run = plan.runs[static_cast<size_t>(r)];
@@ -175,11 +180,16 @@ void Recorder::execute(const Graph& recorded, const Plan& plan) {
     const detail::ProfileScope scope({.kind = detail::ProfileKind::range, .name = name});
     if (debug_level() >= 4) [[unlikely]]
       debug(4, (run.fused ? "fused from " : "run ") + g.steps[static_cast<size_t>(run.first)].name());
-    if (run.fused)
-      run_group(g, plan, run, Generated::of(code, static_cast<size_t>(r)));
-    else
+    if (run.fused) {
+      const Choice& way = tuning.begin(static_cast<size_t>(r));
+      run_group(g, plan, run, Generated::of(way.records ? nullptr : code, static_cast<size_t>(r)), way.cut);
+      tuning.end(static_cast<size_t>(r));
+    } else {
       run_step(g.steps[static_cast<size_t>(run.first)], static_cast<size_t>(run.first), storages_.get());
+    }
   }
+  tuning.finish();
+  choice.finish();
 }
 
 }  // namespace weft::graph

@@ -4,7 +4,9 @@
 
 #include "compile/code.h"
 #include "compile/layout.h"
+#include "compile/plan_choice.h"
 #include "compile/share.h"
+#include "compile/tune.h"
 
 namespace weft::graph {
 namespace {
@@ -81,10 +83,17 @@ bool Grouper::join(const Step& s) {
 
 namespace {
 
+bool tunes(const CompileOptions& o) {
+  return o.mode == CompileMode::max_autotune || o.mode == CompileMode::max_autotune_no_cudagraphs;
+}
+
+// Which groups that could go by rows do.
+enum class ByRows { where_it_pays, none, all };
+
 class Planner {
  public:
-  Planner(const Graph& recorded, std::vector<char> alive, Numerics numerics)
-      : numerics_(numerics), plan_(std::make_shared<Plan>()), g_(rewrite(recorded, alive)) {
+  Planner(const Graph& recorded, std::vector<char> alive, const CompileOptions& o, ByRows by_rows)
+      : by_rows_(by_rows), numerics_(o.numerics), plan_(std::make_shared<Plan>()), g_(rewrite(recorded, alive)) {
     plan_->alive = std::move(alive);
     find_needed();
     for (int first = 0; first < static_cast<int>(g_.steps.size());) {
@@ -102,8 +111,10 @@ class Planner {
     if (numerics_ == Numerics::match) recompute(g_, *plan_);
     lay_out(g_, *plan_);
     plan_->code = std::make_shared<Code>();
+    if (tunes(o)) plan_->tuner = std::make_shared<Tuner>();
   }
-  std::shared_ptr<const Plan> take() { return plan_; }
+  std::shared_ptr<Plan> take() { return plan_; }
+  bool declined_rows() const { return declined_; }
 
  private:
   const Graph& rewrite(const Graph& g, const std::vector<char>& alive) {
@@ -172,7 +183,11 @@ class Planner {
       live.push_back(k);
       if (!step(k).pointwise()) rows = step(k).rows.rows;
     }
-    if (live.size() < 2 || rows == 0 || !rows_pay(g_, live, last_use_, end)) return false;
+    if (live.size() < 2 || rows == 0 || by_rows_ == ByRows::none) return false;
+    if (by_rows_ == ByRows::where_it_pays && !rows_pay(g_, live, last_use_, end)) {
+      declined_ = true;
+      return false;
+    }
     ++plan_->kernels;
     const size_t after = plan_->bytes_after, places_at = plan_->places.size();
     Plan::Run run{.first = live[0], .count = static_cast<int>(live.size()), .fused = true};
@@ -339,17 +354,27 @@ class Planner {
     return s.compute == DType::f32 ? s.loops->f32 : s.compute == DType::f64 ? s.loops->f64 : s.loops->i64;
   }
 
+  const ByRows by_rows_;
   const Numerics numerics_;
   const std::shared_ptr<Plan> plan_;
   const Graph& g_;
   std::vector<int> last_use_;
   std::vector<char> dead_;
+  bool declined_ = false;  // a group could go by rows and is not expected to gain
 };
 
 }  // namespace
 
-std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, Numerics numerics) {
-  return Planner(g, std::move(alive), numerics).take();
+std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, const CompileOptions& o) {
+  Planner planner(g, std::move(alive), o, ByRows::where_it_pays);
+  const std::shared_ptr<Plan> plan = planner.take();
+  const bool by_rows = !plan->row_groups.empty();
+  if (tunes(o) && plan->tuner->chooses() && (by_rows || planner.declined_rows()))
+    plan->choice =
+        std::make_shared<PlanChoice>(Planner(g, plan->alive, o, by_rows ? ByRows::none : ByRows::all).take());
+  return plan;
 }
+
+const Plan& Plan::chosen() const { return choice && choice->chose_other() ? *choice->other() : *this; }
 
 }  // namespace weft::graph

@@ -16,6 +16,8 @@
 namespace weft::graph {
 
 class Code;
+class Tuner;
+class PlanChoice;
 
 /// Decides, step by step, which steps share a group.
 class Grouper {
@@ -89,8 +91,12 @@ struct Plan {
   }
   /// By buffer: it is needed for longer than in the recording, where others may have its memory by then. Empty: none.
   std::vector<char> longer;
-  size_t unplanned_bytes = 0;  ///< the same one by one, each result from its op to its last use
-  std::shared_ptr<Code> code;  ///< of the groups (code.h)
+  size_t unplanned_bytes = 0;          ///< the same one by one, each result from its op to its last use
+  std::shared_ptr<Code> code;          ///< of the groups (code.h)
+  std::shared_ptr<Tuner> tuner;        ///< null: the mode has none (tune.h)
+  std::shared_ptr<PlanChoice> choice;  ///< null: there is no other plan to choose (plan_choice.h)
+  /// This, or the other one where that was chosen.
+  const Plan& chosen() const;
   size_t kernels = 0, fused_ops = 0, dead_ops = 0;
   size_t shared_ops = 0;                     ///< computed before (share_common())
   size_t again = 0;                          ///< runs that only save memory
@@ -98,6 +104,6 @@ struct Plan {
 };
 
 /// `alive`: of each buffer, whether its contents are wanted after the run (inputs always are).
-std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, Numerics numerics);
+std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, const CompileOptions& o);
 
 }  // namespace weft::graph

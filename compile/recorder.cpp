@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "compile/execute.h"
+#include "compile/plan_choice.h"
 #include "compile/report.h"
 #include "core/allocator.h"
 #include "core/error.h"
@@ -233,7 +234,7 @@ void Recorder::stop_waiting() {
     } forget_on_error{this};
     Graph waiting = graph_;
     finish_graph(waiting);
-    const auto plan = make_plan(waiting, alive_now(waiting), cache_.options.numerics);
+    const auto plan = make_plan(waiting, alive_now(waiting), cache_.options);
     execute(waiting, *plan);
     forget_on_error.r = nullptr;
   }
@@ -582,12 +583,15 @@ void Recorder::run(bool in_the_middle) {
     plan = entry_->plan;
   }
   if (!plan || plan->alive != alive) {
-    plan = make_plan(entry_->graph, std::move(alive), cache_.options.numerics);
+    plan = make_plan(entry_->graph, std::move(alive), cache_.options);
     if (debug_level() >= 3) debug(3, "plan:\n" + plan_text(entry_->graph, *plan));
   }
   {
     std::lock_guard lock(cache_.mutex);
-    entry_->plan = plan;
+    if (entry_->plan && entry_->plan->alive == plan->alive)
+      plan = entry_->plan;  // another thread's: code and choices of one plan are made once
+    else
+      entry_->plan = plan;
     if (!passing_.empty() && (!entry_->passing || *entry_->passing != passing_))
       entry_->passing = std::make_shared<const std::vector<char>>(passing_);
     place_results(plan);
@@ -601,7 +605,7 @@ void Recorder::run(bool in_the_middle) {
   }
   ++stretch_;
   if (observed_) tell(plan, !whole);
-  useless_ &= whole && !in_the_middle && !pays(*plan, at_);
+  useless_ &= whole && !in_the_middle && !pays(plan->chosen(), at_) && !(plan->choice && plan->choice->open());
   if (!recording_) execute(entry_->graph, *plan);
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -51,6 +52,7 @@ struct Cache {
   int64_t since_useless = 0;                     ///< calls since there were kMostUseless
   int64_t calls = 0, at_once = 0, matched = 0, recorded = 0, broken = 0, dropped = 0;
   int64_t direct = 0, verified = 0;
+  std::chrono::steady_clock::time_point first_call;
   std::vector<std::string> matched_because;  ///< why direct replay was not used, each once
 };
 
@@ -184,7 +186,7 @@ class Recorder final : public detail::Deferral {
   void run_step(const Step& s, size_t at, Storage* storages);
   /// `loops`: generated ones, if there are any.
   void run_group(const Graph& g, const Plan& plan, const Plan::Run& run,
-                 std::span<const std::vector<cpu::FusedSegment>> loops);
+                 std::span<const std::vector<cpu::FusedSegment>> loops, const cpu::FusedCut& cut);
   const char* number(const Step& s, size_t at, size_t input) const;
   const Scalar* params(const Step& s, size_t at) const;
   /// A recording whose first steps are those of this stretch, and then `now`; or which ends here (null).

@@ -7,6 +7,7 @@
 #include "compile/code.h"
 #include "compile/execute.h"
 #include "compile/report.h"
+#include "compile/tune.h"
 #include "core/error.h"
 #include "core/ops/conv.h"
 #include "core/ops/matmul.h"
@@ -183,7 +184,7 @@ void Replayer::point(size_t buffer, char* data) {
   }
 }
 
-bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tensor>& results) {
+bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tensor>& results, bool tunes) {
   const Facts& f = what_->facts;
   const Graph& g = what_->graph();
   const auto source = [&](size_t b) {
@@ -229,6 +230,7 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
   {
     const Running running;
     const Generated* code = f.plan->code->use(g, *f.plan);
+    Tuner::Session tuning(tunes ? f.plan->tuner.get() : nullptr, g, *f.plan, code);
     auto move = layout.moves.begin();
     for (size_t r = 0; r < runs_.size(); ++r) {
       const Run& run = runs_[r];
@@ -236,15 +238,17 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
         point(static_cast<size_t>(move->buffer), block->at() + move->at);
       if (run.group >= 0) {
         const Group& group = groups_[static_cast<size_t>(run.group)];
-        const auto loops = Generated::of(code, r);
+        const Choice& choice = tuning.begin(r);
+        const auto loops = Generated::of(choice.records ? nullptr : code, r);
         if (run.plan->rows >= 0) {
           cpu::run_rows(f.plan->row_groups[static_cast<size_t>(run.plan->rows)], group.steps, group.places, group.attrs,
-                        loops);
-          continue;
+                        loops, choice.cut);
+        } else {
+          const Operand& out = g.steps[static_cast<size_t>(run.plan->first)].out[0];
+          cpu::run_fused(out.sizes, out.strides, group.steps, group.places, run.plan->tiles,
+                         loops.empty() ? std::span<const cpu::FusedSegment>() : loops[0], choice.cut);
         }
-        const Operand& out = g.steps[static_cast<size_t>(run.plan->first)].out[0];
-        cpu::run_fused(out.sizes, out.strides, group.steps, group.places, run.plan->tiles,
-                       loops.empty() ? std::span<const cpu::FusedSegment>() : loops[0]);
+        tuning.end(r);
         continue;
       }
       const Call& c = calls_[run.call];
@@ -259,6 +263,7 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
       else
         s.op->cpu(call);
     }
+    tuning.finish();
   }
   for (size_t b = 0; b < f.sources.size(); ++b)
     if (f.sources[b].kind != Facts::Source::Kind::born && f.written[b]) source(b)->bump("a compiled function");

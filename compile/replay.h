@@ -68,8 +68,8 @@ class Replayer {
   Replayer(const Replayer&) = delete;
   Replayer& operator=(const Replayer&) = delete;
   /// `arguments`: the tensors among them. False, and nothing has happened, when memory of others overlaps. Errors that
-  /// a kernel sees come from here.
-  bool run(const std::vector<const Tensor*>& arguments, std::vector<Tensor>& results);
+  /// a kernel sees come from here. `tunes`: kernels may be timed (tune.h).
+  bool run(const std::vector<const Tensor*>& arguments, std::vector<Tensor>& results, bool tunes);
   const Replayable& what() const { return *what_; }
 
  private:

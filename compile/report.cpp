@@ -5,6 +5,8 @@
 #include <unordered_map>
 
 #include "compile/code.h"
+#include "compile/plan_choice.h"
+#include "compile/tune.h"
 #include "core/call_site.h"
 #include "core/error.h"
 
@@ -104,7 +106,7 @@ std::string report(Cache& c) {
   Frames frames;
   for (size_t i = 0; i < c.entries.size(); ++i) {
     const Entry& e = *c.entries[i];
-    const Plan& p = *e.plan;
+    const Plan& p = e.plan->chosen();
     text += detail::format(
         "recording {}: {} ops in {} kernels, run {} times; {} ops fused, {} not needed, {} computed before, {} run "
         "twice to save memory; pointwise bytes {} -> {}; memory within the call {} -> {} bytes\n",
@@ -112,6 +114,8 @@ std::string report(Cache& c) {
          p.bytes_after, p.unplanned_bytes, p.scratch_bytes()});
     text += plan_text(e.graph, p, frames);
     if (const std::string code = p.code->describe(); !code.empty()) text += "  " + code + "\n";
+    if (e.plan->choice) text += e.plan->choice->describe();
+    if (p.tuner) text += p.tuner->describe();
   }
   for (const std::string& r : c.matched_because) text += "no direct replay: " + r + "\n";
   for (const std::string& r : c.reasons) text += "recorded: " + r + "\n";

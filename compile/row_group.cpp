@@ -34,7 +34,7 @@ bool told(std::string_view what) {
 // others.
 bool promising(const Step& s) {
   if (s.rows.rows < 2 || told("never")) return false;
-  if (told("always")) return true;
+  if (told("always") || told("try")) return true;
   if (s.rows.chunk && s.rows.rows <= kLeastChunks * s.rows.chunk) return false;  // too few for many threads
   int64_t largest = 0;
   for (const std::vector<Operand>* list : {&s.in, &s.out})

@@ -60,19 +60,6 @@ std::string find_command(const std::string& name) {
   return {};
 }
 
-// What -march=native depends on.
-std::string this_cpu() {
-  std::ifstream in("/proc/cpuinfo");
-  std::string facts;
-  for (std::string line; std::getline(in, line) && !line.empty();)
-    for (const char* of : {"vendor_id", "cpu family", "model", "stepping", "flags", "CPU ", "Features"})
-      if (line.starts_with(of)) {
-        facts += line + "\n";
-        break;
-      }
-  return facts;
-}
-
 // A folder for what the compiler writes; nothing is kept of it.
 class Workplace {
  public:
@@ -154,6 +141,18 @@ pid_t run(char** arguments, char** variables, int in, int out) {
 
 }  // namespace
 
+std::string cpu_facts() {
+  std::ifstream in("/proc/cpuinfo");
+  std::string facts;
+  for (std::string line; std::getline(in, line) && !line.empty();)
+    for (const char* of : {"vendor_id", "cpu family", "model", "stepping", "flags", "CPU ", "Features"})
+      if (line.starts_with(of)) {
+        facts += line + "\n";
+        break;
+      }
+  return facts;
+}
+
 int memory_file() { return above_streams(::memfd_create("weft", MFD_CLOEXEC)); }
 
 bool fill(const File& file, const std::string& content) {
@@ -194,7 +193,7 @@ Toolchain::Toolchain() : places_(places()) {
       key_ += detail::format("{} {} {}\n", {file, static_cast<int64_t>(s.st_size), static_cast<int64_t>(s.st_mtime)});
   }
   for (const std::string& a : flags()) key_ += a + " ";
-  key_ += "\n" + this_cpu();
+  key_ += "\n" + cpu_facts();
   for (char** v = environ; *v; ++v)
     if (std::strncmp(*v, "TMPDIR=", 7) != 0) environment_.push_back(*v);
 }

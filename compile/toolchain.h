@@ -16,6 +16,9 @@ int memory_file();
 /// False, with errno, when it cannot hold all.
 bool fill(const File& file, const std::string& content);
 
+/// The CPU that runs this: what -march=native depends on.
+std::string cpu_facts();
+
 class Toolchain {
  public:
   /// $CXX, which may have arguments, else the compiler that weft was built with, else what the system calls one.

@@ -65,9 +65,21 @@ struct FusedSegment {
   std::vector<Param> params;
 };
 
+/// How a group is cut; 0: as it suggests itself. No result depends on it.
+struct FusedCut {
+  int64_t tile = 0;   ///< elements that go through all steps together; fewer where their scratch would be too large
+  int64_t grain = 0;  ///< elements that a thread takes at a time
+  int64_t block = 0;  ///< of a group of rows: rows at a time, at most what it was laid out for
+  friend bool operator==(const FusedCut&, const FusedCut&) = default;
+};
+
+/// Elements that a thread takes at a time where FusedCut does not say.
+inline constexpr int64_t kFusedGrain = 32768;
+
 /// `sizes` and `strides`: dense layout of every output; `tiles`: how many scratch tiles the places use. `segments`: in
 /// order; the steps of none run by their own loops.
 void run_fused(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps,
-               std::span<const FusedPlace> places, int tiles, std::span<const FusedSegment> segments = {});
+               std::span<const FusedPlace> places, int tiles, std::span<const FusedSegment> segments = {},
+               const FusedCut& cut = {});
 
 }  // namespace weft::cpu

@@ -40,6 +40,7 @@ bool rows_leave_caches(size_t bytes);
 /// `attrs`: of the calls. Places of pointwise steps count from the first place of their part. `segments`: of the
 /// pointwise parts, in order; empty: none.
 void run_rows(const RowGroup& group, std::span<const FusedStep> steps, std::span<const FusedPlace> places,
-              std::span<const void* const> attrs, std::span<const std::vector<FusedSegment>> segments = {});
+              std::span<const void* const> attrs, std::span<const std::vector<FusedSegment>> segments = {},
+              const FusedCut& cut = {});
 
 }  // namespace weft::cpu

@@ -12,23 +12,26 @@
 namespace weft::cpu {
 namespace {
 
-constexpr int64_t kGrain = 32768;           // elements a thread takes at a time, as run_pointwise
-constexpr int64_t kTile = 512;              // elements; what a group works on stays in L1
-constexpr int64_t kLongTile = 4096;         // where every operand is read and written where it lies
-constexpr int64_t kSlot = kTile * 8 + 320;  // bytes of a tile of any dtype; not a multiple of 4096
-constexpr int64_t kLine = 64;               // bytes of a cache line
-constexpr int kStages = 6;                  // inputs and output of a step in the loop's types
+constexpr int64_t kTile = 512;               // elements; what a group works on stays in L1
+constexpr int64_t kLongTile = 4096;          // where every operand is read and written where it lies
+constexpr int64_t kLine = 64;                // bytes of a cache line
+constexpr int64_t kMostScratch = 768 << 10;  // of a thread, where tiles are long
+constexpr int kStages = 6;                   // inputs and output of a step in the loop's types
+
+// Bytes of a tile of any dtype; not a multiple of 4096.
+int64_t slot_of(int64_t tile) { return tile * 8 + 320; }
 
 using Kind = FusedPlace::Kind;
 int64_t item_of(const FusedPlace& p) { return static_cast<int64_t>(itemsize(p.dtype)); }
 
 void convert(const FusedStep& s, char* to, DType from, const char* src, int64_t stride, int64_t n) {
-  if (s.truth) {
-    uint8_t truth[kTile];
-    converter(DType::bool_, from)(truth, 1, src, stride, n);
-    converter(s.compute, DType::bool_)(to, 1, truth, 1, n);
-  } else {
-    converter(s.compute, from)(to, 1, src, stride, n);
+  if (!s.truth) return converter(s.compute, from)(to, 1, src, stride, n);
+  uint8_t truth[kTile];
+  const auto read = stride * static_cast<int64_t>(itemsize(from)), made = static_cast<int64_t>(itemsize(s.compute));
+  for (int64_t i = 0; i < n; i += kTile) {
+    const int64_t part = std::min(kTile, n - i);
+    converter(DType::bool_, from)(truth, 1, src + i * read, stride, part);
+    converter(s.compute, DType::bool_)(to + i * made, 1, truth, 1, part);
   }
 }
 
@@ -73,12 +76,12 @@ void reach_past_caches(FusedGroup& g, std::span<const FusedPlace> places, int64_
 class Piece {
  public:
   Piece(const FusedGroup& g, const FusedPlace* places, int64_t begin, int64_t end)
-      : g_(g), places_(places), tiles_(scratch<char>(Scratch::staging, (g.tiles + g.stages) * kSlot)) {
+      : g_(g), places_(places), tiles_(scratch<char>(Scratch::staging, (g.tiles + g.stages) * g.slot)) {
     cursors_.reserve(g.shapes.size());
     for (const StridedLoop<2>& s : g.shapes) cursors_.emplace_back(s.sizes, s.strides[1], begin);
     for (const FusedGroup::Item& item : g.items) {
       if (!item.segment) {
-        prepare(item.step, std::min(kTile, end - begin));
+        prepare(item.step, std::min(g.tile, end - begin));
         continue;
       }
       for (const FusedSegment::Param& p : item.segment->params) {
@@ -105,7 +108,7 @@ class Piece {
   }
 
  private:
-  char* tile(int i) const { return tiles_ + i * kSlot; }
+  char* tile(int i) const { return tiles_ + i * g_.slot; }
   char* stage(size_t i) const { return tile(g_.tiles + static_cast<int>(i)); }
   const FusedPlace& place(int p) const { return places_[static_cast<size_t>(p)]; }
   char* at(const FusedPlace& p, int64_t i) const {
@@ -215,9 +218,12 @@ class Piece {
 }  // namespace
 
 void FusedGroup::fetch_ahead(const FusedPlace& place) {
+  fetches.push_back({place.data, item_of(place), lines_of(item_of(place))});
+}
+
+int64_t FusedGroup::lines_of(int64_t item) const {
   const auto shares = static_cast<int64_t>(items.size());
-  const int64_t item = item_of(place);
-  fetches.push_back({place.data, item, (kTile * item / kLine + shares - 1) / shares});
+  return (ahead * item / kLine + shares - 1) / shares;
 }
 
 FusedGroup::FusedGroup(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps_of_group,
@@ -227,6 +233,8 @@ FusedGroup::FusedGroup(const Dims& sizes, const Dims& strides, std::span<const F
       prepared(steps.size() * 5, -1),
       moved(places.size(), 0),
       tile(kTile),
+      slot(slot_of(kTile)),
+      ahead(kTile),
       tiles(tiles_of_places),
       stages(kStages) {
   auto next = segments.begin();
@@ -262,20 +270,27 @@ FusedGroup::FusedGroup(const Dims& sizes, const Dims& strides, std::span<const F
 
 // A loop alone whose operands are all read where they lie takes long tiles. Tiles do not cross long rows of operands
 // that are the same for all rows, and are equal parts of one.
-void FusedGroup::choose_tile(std::span<const FusedPlace> places) {
-  if (std::none_of(items.begin(), items.end(), [](const Item& item) { return item.segment; })) return;
+void FusedGroup::choose_tile(std::span<const FusedPlace> places, int64_t wanted) {
+  const bool loops = std::any_of(items.begin(), items.end(), [](const Item& item) { return item.segment; });
   bool in_place = items.size() == 1 && items[0].segment && past.empty();
-  for (size_t p = 0; p < places.size(); ++p) {
+  for (size_t p = 0; loops && p < places.size(); ++p) {
     if (shape_of[p] < 0) continue;
     const StridedLoop<2>& s = shapes[static_cast<size_t>(shape_of[p])];
     const bool runs = s.strides[1].back() == 1 && s.inner() >= kTile / 2;
     in_place &= runs && (row == 0 || row == s.inner());
     if (runs && (row == 0 || s.inner() < row)) row = s.inner();
   }
-  if (in_place) tile = kLongTile;
-  if (!row) return;
-  const int64_t parts = (row + tile - 1) / tile;
-  tile = (row + parts - 1) / parts;
+  if (wanted || in_place) tile = wanted ? wanted : kLongTile;
+  if (!in_place) {
+    while (tile > kTile && (tiles + stages) * slot_of(tile) > kMostScratch) tile /= 2;
+    slot = slot_of(std::max(tile, kTile));
+  }
+  if (row) {
+    const int64_t parts = (row + tile - 1) / tile;
+    tile = (row + parts - 1) / parts;
+  }
+  if (wanted) ahead = tile;
+  for (Fetch& f : fetches) f.lines = lines_of(f.item);
 }
 
 void FusedGroup::run(const FusedPlace* places, int64_t begin, int64_t end) const {
@@ -289,14 +304,16 @@ void FusedGroup::run(const FusedPlace* places, int64_t begin, int64_t end) const
 }
 
 void run_fused(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps,
-               std::span<const FusedPlace> places, int tiles, std::span<const FusedSegment> segments) {
+               std::span<const FusedPlace> places, int tiles, std::span<const FusedSegment> segments,
+               const FusedCut& cut) {
   int64_t numel = 1;
   for (int64_t s : sizes) numel *= s;
   if (numel == 0) return;
   FusedGroup g(sizes, strides, steps, places, tiles, segments);
   reach_past_caches(g, places, numel);
-  g.choose_tile(places);
-  parallel_for(numel, kGrain, [&](int64_t begin, int64_t end) { g.run(places.data(), begin, end); });
+  g.choose_tile(places, cut.tile);
+  parallel_for(numel, cut.grain ? cut.grain : kFusedGrain,
+               [&](int64_t begin, int64_t end) { g.run(places.data(), begin, end); });
 }
 
 }  // namespace weft::cpu

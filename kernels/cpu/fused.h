@@ -29,18 +29,23 @@ struct FusedGroup {
   std::vector<Fetch> fetches;
   int64_t row = 0;  ///< elements of a row that tiles do not cross, whose strided operands are read in place; 0: none
   int64_t tile;     ///< elements that go at a time
+  int64_t slot;     ///< bytes of a scratch tile
+  int64_t ahead;    ///< elements that are asked for before their tile begins
   int tiles;        ///< scratch tiles: of places, then prepared ones, then stages
   int stages;       ///< operands of an item in its own types
 
   FusedGroup(const Dims& sizes, const Dims& strides, std::span<const FusedStep> steps,
              std::span<const FusedPlace> places, int tiles, std::span<const FusedSegment> segments);
-  /// Where segments gain by tiles of another size. After `past` is known.
-  void choose_tile(std::span<const FusedPlace> places);
+  /// `wanted` elements, 0: where segments gain by tiles of another size. After `past` is known.
+  void choose_tile(std::span<const FusedPlace> places, int64_t wanted = 0);
   /// Elements [begin, end) in the order of memory, on this thread. `places`: those it was made of; addresses may
   /// differ.
   void run(const FusedPlace* places, int64_t begin, int64_t end) const;
   /// From now on steps ask for what lies there.
   void fetch_ahead(const FusedPlace& place);
+
+ private:
+  int64_t lines_of(int64_t item) const;
 };
 
 }  // namespace weft::cpu

@@ -126,6 +126,7 @@ struct Prepared {
   std::vector<FusedGroup> pointwise;  // of the parts that are, in order
   std::vector<Partial> partial;       // of the calls
   bool past;                          // kept results go past the caches
+  int64_t block;                      // rows at a time
 
   bool in_scratch(const FusedPlace& p) const { return p.scratch >= 0 && (!p.kept || past); }
 };
@@ -139,7 +140,7 @@ void run_blocks(const Prepared& g, int64_t begin, int64_t end) {
   for (size_t c = 0; c < g.group.calls.size(); ++c) calls.emplace_back(g.group.calls[c], places, g.attrs[c]);
 
   for (int64_t row = begin, rows = 0; row < end; row += rows) {
-    rows = std::min(g.group.block, end - row);
+    rows = std::min(g.block, end - row);
     if (g.group.chunk) rows = std::min(rows, g.group.chunk - row % g.group.chunk);
     for (size_t i = 0; i < places.size(); ++i) {
       FusedPlace& p = places[i];
@@ -188,8 +189,10 @@ void fetch_ahead(FusedGroup& g, const RowPart& part, std::span<const FusedPlace>
 bool rows_leave_caches(size_t bytes) { return streams(static_cast<int64_t>(bytes + bytes / 2)); }
 
 void run_rows(const RowGroup& group, std::span<const FusedStep> steps, std::span<const FusedPlace> places,
-              std::span<const void* const> attrs, std::span<const std::vector<FusedSegment>> segments) {
-  Prepared g{group, places, attrs, {}, {}, streams(static_cast<int64_t>(group.bytes))};
+              std::span<const void* const> attrs, std::span<const std::vector<FusedSegment>> segments,
+              const FusedCut& cut) {
+  const int64_t block = cut.block ? std::clamp<int64_t>(cut.block, 1, group.block) : group.block;
+  Prepared g{group, places, attrs, {}, {}, streams(static_cast<int64_t>(group.bytes)), block};
   for (const RowCall& c : group.calls) g.partial.emplace_back(c.partial);
   std::vector<const char*> near;  // memory that a part before has touched
   for (const RowPart& p : group.parts) {
@@ -210,12 +213,12 @@ void run_rows(const RowGroup& group, std::span<const FusedStep> steps, std::span
     g.pointwise.emplace_back(p.sizes, strides,
                              steps.subspan(static_cast<size_t>(p.steps_at), static_cast<size_t>(p.steps)), places_of,
                              p.tiles, own);
-    g.pointwise.back().choose_tile(places_of);
+    g.pointwise.back().choose_tile(places_of, cut.tile);
     if (g.past) fetch_ahead(g.pointwise.back(), p, places, near);
   }
   // A few blocks together, where there are many: what a thread prepares costs as much as a thousand elements.
-  const int64_t together = std::clamp<int64_t>(group.rows / (16 * group.block), 1, 8);
-  parallel_for(group.rows, group.chunk ? group.chunk : together * group.block,
+  const int64_t together = std::clamp<int64_t>(group.rows / (16 * block), 1, 8);
+  parallel_for(group.rows, group.chunk ? group.chunk : together * block,
                [&](int64_t begin, int64_t end) { run_blocks(g, begin, end); });
   for (size_t c = 0; c < group.calls.size(); ++c)
     if (g.partial[c].data) NarrowCall(group.calls[c], places, attrs[c], true).finish(places.data(), g.partial[c].data);

@@ -31,6 +31,18 @@ double best_us(const std::function<void()>& f, Device device) {
   return best;
 }
 
+void settle(const std::function<void()>& call, const std::function<CompileStats()>& stats) {
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + std::chrono::seconds(20);
+  int64_t timed = 0;
+  for (int alike = 0; alike < 4 && Clock::now() < end; ++alike) {
+    call();
+    const CompileStats now = stats();
+    if (now.building || now.timed != timed) alike = 0;
+    timed = now.timed;
+  }
+}
+
 }  // namespace weft::bench
 
 namespace weft::tools {

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "compile/compile.h"
 #include "core/device.h"
 
 namespace weft::bench {
@@ -10,6 +11,9 @@ namespace weft::bench {
 /// Microseconds of one call of f: the best of nine rounds of about 20 ms, after two calls to warm up. As the peers
 /// measure. On a device a round ends when its work is done.
 double best_us(const std::function<void()>& f, Device device = {});
+
+/// Calls a compiled function until its code is there and nothing is chosen any more; 20 s at most.
+void settle(const std::function<void()>& call, const std::function<CompileStats()>& stats);
 
 struct TrainOptions {
   std::string workload, workloads, device = "cpu", amp = "none", mode = "eager";

@@ -280,10 +280,12 @@ int time_cases(const json& cases, const KernelOptions& o, const std::function<vo
     const auto mode = parse_compile_mode(o.mode);
     const auto timed = [&](const std::string& name, const Work& work, const auto& f) {
       auto fast = compile(f, {.mode = mode.value_or(CompileMode::default_)});
-      if (mode)
+      if (mode) {
+        settle([&] { fast(); }, [&] { return fast.stats(); });
         time(name, work, [&] { fast(); });
-      else
+      } else {
         time(name, work, [&] { f(); });
+      }
       if (mode && std::getenv("WEFT_DEBUG")) std::fputs(fast.report().c_str(), stderr);
     };
     {
