@@ -286,7 +286,7 @@ TEST_CASE("threads call one function while it is tuned") {
   std::vector<std::thread> threads;
   for (int t = 0; t < 3; ++t)
     threads.emplace_back([&] {
-      for (int call = 0; call < 60; ++call) {
+      for (int call = 0; call < 150; ++call) {
         wrong += !same_bits(fast(x, row), slow);
         if (call % 8 == 0) (void)fast.report();
       }
