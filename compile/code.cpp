@@ -40,9 +40,8 @@ const Generated* Code::use(const Graph& g, const Plan& plan) {
   int64_t wanted = wanted_.load(std::memory_order_relaxed);
   if (wanted == 0) {
     const std::string_view mode = native_mode();
-    wanted = mode == "wait" ? 1
-             : mode == "0"  ? kUses  // nothing to wait for
-                            : std::max(kUses, static_cast<int64_t>(kSaved / std::max(1.0, saves(g, plan))));
+    const double gain = mode == "0" ? 0 : saves(g, plan);  // 0: there will be none, which is soon said
+    wanted = mode == "wait" ? 1 : gain > 0 ? std::max(kUses, static_cast<int64_t>(kSaved / gain)) : kUses;
     wanted_.store(wanted, std::memory_order_relaxed);
   }
   if (uses < wanted) return nullptr;

@@ -92,7 +92,7 @@ std::string PlanChoice::describe() const {
   std::lock_guard lock(mutex_);
   const int decided = decided_.load(std::memory_order_relaxed);
   const bool rows = !other_->row_groups.empty();
-  if (decided < 0) return detail::format("  tuning: with and without rows at a time, {} timed runs\n", {runs_});
+  if (decided < 0) return detail::format("  tuning: rows at a time or not, undecided after {} timed runs\n", {runs_});
   char times[80];
   std::snprintf(times, sizeof times, decided % 2 ? "%.1f -> %.1f us" : "%.1f us", was_, now_);
   return detail::format("  tuning for {} threads: {} at a time{}: {}\n",

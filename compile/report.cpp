@@ -1,5 +1,6 @@
 #include "compile/report.h"
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <unordered_map>
@@ -113,7 +114,16 @@ std::string report(Cache& c) {
         {i, e.graph.steps.size(), p.kernels, e.runs, p.fused_ops, p.dead_ops, p.shared_ops, p.again, p.bytes_before,
          p.bytes_after, p.unplanned_bytes, p.scratch_bytes()});
     text += plan_text(e.graph, p, frames);
-    if (const std::string code = p.code->describe(); !code.empty()) text += "  " + code + "\n";
+    if (const std::string code = p.code->describe(); !code.empty()) {
+      text += "  " + code;
+      if (const auto since = p.code->in_use_since()) {
+        char seconds[64];
+        std::snprintf(seconds, sizeof seconds, ", in use %.3f s after the first call",
+                      std::chrono::duration<double>(*since - c.first_call).count());
+        text += seconds;
+      }
+      text += "\n";
+    }
     if (e.plan->choice) text += e.plan->choice->describe();
     if (p.tuner) text += p.tuner->describe();
   }
