@@ -62,7 +62,7 @@ class Maker : Patterns {
     for (int64_t& e : extents_) e = sizes[rng_() % std::size(sizes)];
     if (one_in(20)) extents_[0] = 0;
     if (one_in(12)) extents_[1] = 1000 + below(9000);
-    const bool large = patterns_ && one_in(8);
+    const bool large = patterns_ && one_in(6);
     if (large) large_matrices();
     const DType dtypes[] = {DType::f32, DType::f32, DType::f32, DType::f32, DType::f64, DType::bf16};
     main_dtype_ = dtypes[rng_() % std::size(dtypes)];

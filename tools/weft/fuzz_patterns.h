@@ -1,4 +1,6 @@
 #pragma once
+#include <new>
+
 #include "tools/weft/device.h"
 #include "tools/weft/fuzz_arguments.h"
 
@@ -38,6 +40,9 @@ class Patterns : protected Arguments {
         tools::finish(device());
       } catch (const InternalError&) {
         throw;
+      } catch (const std::bad_alloc&) {  // of a kernel's own memory
+        stop_ = v == 1 && in_place;
+        return false;
       } catch (const Error&) {
         stop_ = v == 1 && in_place;  // the two environments are no longer those of one program
         return false;
@@ -98,7 +103,8 @@ class Patterns : protected Arguments {
   /// A matrix of the program's own, no input and nobody else's: of one op, or of a product.
   int matrix() {
     const int x = floating(2);
-    switch (below(5)) {
+    constexpr int64_t kMostSquare = 200;
+    switch (at(x)->size(1) > kMostSquare ? 1 + below(4) : below(5)) {
       case 0:
         return made("matmul", {slot(x), slot(shaped(at(x)->dtype(), {at(x)->size(1), at(x)->size(1)}))});
       case 1:
@@ -135,6 +141,7 @@ class Patterns : protected Arguments {
   void two_reads(std::vector<int>& passing) {
     const int x = matrix();
     if (x < 0) return;
+    if (one_in(2)) return dies_beside(x, passing);
     int u = -1, v = -1;
     const Tensor t = *at(x);
     if (one_in(3) && t.dim() == 2 && t.size(0) > 2) {  // two parts that overlap
@@ -154,6 +161,19 @@ class Patterns : protected Arguments {
     if (one_in(3)) passing.push_back(q);
   }
 
+  // The result could take the operand's memory, were it not read elsewhere as well.
+  void dies_beside(int x, std::vector<int>& passing) {
+    const Tensor t = *at(x);
+    if (t.dim() != 2 || t.size(0) < 2) return;
+    const int line =
+        made("narrow", {slot(x), literal(int64_t{0}), literal(1 + below(t.size(0) - 1)), literal(int64_t{1})});
+    const int p = made(binary(), {slot(shaped(t.dtype(), t.sizes())), slot(line)}),
+              q = one_in(2) ? made(unary(), {slot(p)}) : p;
+    const int r = made(binary(), {slot(x), slot(q)});
+    made(one_in(2) ? "cumsum" : "softmax", {slot(r), literal(int64_t{0})});
+    passing = {x, line, p, q, r};
+  }
+
   void out_of_order(std::vector<int>& passing) {
     std::vector<int> living;
     const auto keep = [&](int s) {
@@ -161,10 +181,10 @@ class Patterns : protected Arguments {
     };
     for (int64_t n = 2 + below(3); n > 0; --n) keep(matrix());
     for (int64_t n = 4 + below(8); n > 0 && !living.empty(); --n) {
-      const size_t i = rng_() % living.size(), k = rng_() % living.size();
-      const int a = living[i];
-      if (!at(a)) continue;
-      const bool last = !one_in(3);  // its last use, or it lives on
+      const size_t i = rng_() % living.size(), k = one_in(2) ? living.size() - 1 : rng_() % living.size();
+      const int a = living[i], b = living[k];
+      const bool last = !one_in(3), both = one_in(2);  // their last uses, or they live on
+      const size_t before = living.size();
       switch (below(6)) {
         case 0:
           keep(matrix());
@@ -179,14 +199,16 @@ class Patterns : protected Arguments {
           keep(made(unary(), {slot(a)}));
           break;
         case 4:
-          keep(made(binary(), {slot(a), slot(living[k])}));
+          keep(made(binary(), {slot(a), slot(b)}));
           break;
         default:
           keep(made("cumsum", {slot(a), literal(int64_t{0})}));
       }
       if (!last) continue;
-      passing.push_back(a);
-      std::erase(living, a);
+      for (int dead : {a, both && living.size() > before ? b : a}) {
+        passing.push_back(dead);
+        std::erase(living, dead);
+      }
     }
     for (int s : living)
       if (one_in(2)) passing.push_back(s);
