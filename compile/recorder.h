@@ -14,6 +14,9 @@
 
 namespace weft::graph {
 
+// What became of a large block by the time that the kernels ran (Entry::passing): the host has seen it.
+inline constexpr char kKept = 0, kPassed = 1, kSeen = 2;
+
 /// Which large results of a call lie in one block (Layout::results).
 struct ResultPlaces {
   std::shared_ptr<const Plan> plan;

@@ -366,7 +366,7 @@ TEST_CASE("every record has its text, and a weight") {
 }
 
 TEST_CASE("a compiler is asked for what it can make up for") {
-  const Waiting normally("");
+  const test::NativeMode normally("");
   const auto f = [](const Tensor& x) { return (x * 3 + 1).sigmoid() * x; };
   const auto asked = [&](int64_t numel, int calls) {
     const Tensor x = randn({numel});

@@ -1,0 +1,165 @@
+// Compiled functions whose calls are cut in parts by the host, or into which the host brings contents: what one part
+// made, and what the host wrote, has its values in the next.
+#include "compile/compile.h"
+#include "tests/catch.h"
+#include "tests/same_bits.h"
+#include "weft.h"
+
+using namespace weft;
+
+namespace {
+
+using Function = std::function<std::vector<Tensor>(const Tensor&)>;
+
+// Eight calls have the results of `f` itself.
+void check_calls(const Function& f) {
+  manual_seed(1);
+  const Tensor x = randn({512, 512}) * 0.04;
+  auto fast = compile(f, {.on_fallback = OnFallback::silent});
+  for (int i = 0; i < 8; ++i) {
+    const std::vector<Tensor> expected = f(x), now = fast(x);
+    REQUIRE(now.size() == expected.size());
+    for (size_t k = 0; k < now.size(); ++k) {
+      CAPTURE(i, k);
+      CHECK(same_bits(now[k], expected[k]));
+    }
+  }
+}
+
+double first(const Tensor& t) { return t.narrow(0, 0, 1).sum().item<float>(); }
+
+}  // namespace
+
+TEST_CASE("a training step that reads its loss before backward has the bits of eager") {
+  manual_seed(1);
+  struct Net : nn::Layer<Net> {
+    nn::Linear in{*this, "in", 256, 1024};
+    nn::LayerNorm norm{*this, "norm", 1024};
+    nn::Linear out{*this, "out", 1024, 256};
+    Tensor forward(const Tensor& x) { return out(norm(gelu(in(x))).tanh()); }
+  };
+  Net net, twin;
+  twin.load_state_dict(net.state_dict());
+  const Tensor x = randn({512, 256}), y = randn({512, 256});
+  optim::SGD own(net.parameters(), {.lr = 1e-2}), other(twin.parameters(), {.lr = 1e-2});
+  const auto step = [&](Net& m, optim::Optimizer& o) {
+    o.zero_grad();
+    Tensor loss = mse_loss(m(x), y);
+    if (loss.item<float>() > 1e9) return loss.detach();
+    loss.backward();
+    o.step();
+    return loss.detach();
+  };
+  auto fast = compile([&] { return step(net, own); }, {.on_fallback = OnFallback::silent});
+  for (int i = 0; i < 8; ++i) {
+    CHECK(same_bits(fast(), step(twin, other)));
+    for (const auto& [name, p] : net.state_dict()) CHECK(same_bits(p.detach(), twin.state_dict().find(name)->detach()));
+  }
+}
+
+TEST_CASE("what the first part of a call made, the second reads, drops and changes in place") {
+  SECTION("kernels in another order") {
+    check_calls([](const Tensor& x) {
+      Tensor h = (x * 2 + 1).tanh(), h2 = (x * 3 - 1).tanh();
+      const double s = h.sum().item<float>();
+      Tensor a = matmul(h, x);
+      const Tensor b = h2.sum();
+      h2 = Tensor();
+      Tensor c = matmul(a, h);
+      a = h = Tensor();
+      Tensor d = (c * 2 + b).tanh() * s;
+      c = Tensor();
+      return std::vector<Tensor>{d.sum({.dim = {0}})};
+    });
+  }
+  SECTION("results that could be computed again") {
+    check_calls([](const Tensor& x) {
+      Tensor b = (x * 2 + 1).tanh();
+      const double s = first(b);
+      const Tensor r = b.sum();
+      Tensor t = matmul(x, x), u = matmul(t, x), v = matmul(u, t);
+      const Tensor q = (t * u * v).sum();
+      t = u = v = Tensor();
+      b.add_(1);
+      const Tensor r1 = softmax(b, -1).sum(), r2 = b.sum();
+      b = Tensor();
+      return std::vector<Tensor>{r + q + r1 + r2 + s};
+    });
+  }
+  SECTION("a part of a block of results, the last that is held") {
+    check_calls([](const Tensor& x) {
+      Tensor t = matmul(x, x), u = matmul(t, x);
+      t = Tensor();
+      Tensor v = matmul(u, u);
+      u = Tensor();
+      Tensor w = matmul(v, v);
+      v = Tensor();
+      Tensor h = matmul(w, x);
+      w = Tensor();
+      const double s = first(h);
+      const Tensor a = matmul(h, x);
+      h = Tensor();
+      const Tensor c = tensor(std::vector<float>(500 * 512, 3.0F));
+      return std::vector<Tensor>{(a + s).sum({.dim = {0}}) + c.sum()};
+    });
+  }
+}
+
+TEST_CASE("what the host writes in a call is there when kernels read it") {
+  const std::vector<float> low(512 * 512, 0.3F), high(512 * 512, 0.7F);
+  SECTION("dropped in the call") {
+    check_calls([&](const Tensor& x) {
+      Tensor h = tensor(low).view({512, 512}), h2 = tensor(high).view({512, 512});
+      Tensor a = matmul(h, x);
+      const Tensor b = h2.sum();
+      h2 = Tensor();
+      Tensor c = matmul(a, h);
+      a = h = Tensor();
+      Tensor d = (c * 2 + b).tanh();
+      c = Tensor();
+      return std::vector<Tensor>{d.sum({.dim = {0}})};
+    });
+  }
+  SECTION("changed in place") {
+    check_calls([&](const Tensor& x) {
+      Tensor b = tensor(low).view({512, 512});
+      const Tensor r = b.sum();
+      Tensor t = matmul(x, x), u = matmul(t, x), v = matmul(u, t);
+      const Tensor q = (t * u * v).sum();
+      t = u = v = Tensor();
+      b.add_(1);
+      const Tensor r1 = softmax(b, -1).sum(), r2 = b.sum();
+      b = Tensor();
+      return std::vector<Tensor>{r + q + r1 + r2};
+    });
+  }
+  SECTION("a result") {
+    check_calls([&](const Tensor& x) {
+      Tensor c = tensor(high), t = matmul(x, x), u = matmul(t, x);
+      t = Tensor();
+      Tensor v = matmul(u, u);
+      u = Tensor();
+      Tensor w = matmul(v, v);
+      v = Tensor();
+      const Tensor h = matmul(w, x);
+      w = Tensor();
+      return std::vector<Tensor>{h.view({-1}) + c, c};
+    });
+  }
+  SECTION("a result, in some calls") {
+    int n = 0;
+    const auto f = [&](const Tensor& x) {
+      const bool by_host = n++ / 4 % 2;  // two calls each, and eager's
+      Tensor made = empty({512, 512}), ones = empty({512, 512});
+      if (by_host)
+        std::fill_n(static_cast<float*>(made.data_ptr()), made.numel(), 2.5F);
+      else
+        made.fill_(2.5);
+      const Tensor h = matmul(matmul(matmul(x, x).exp(), x).tanh(), x);
+      ones.copy_(h.sum({.dim = 0}));
+      made.add_(ones);
+      return std::vector<Tensor>{made, matmul(matmul(h, x), x), ones};
+    };
+    for (int turn = 0; turn < 3; ++turn) check_calls(f);
+  }
+}
