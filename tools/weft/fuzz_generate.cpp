@@ -63,7 +63,10 @@ class Maker : Patterns {
     if (one_in(20)) extents_[0] = 0;
     if (one_in(12)) extents_[1] = 1000 + below(9000);
     const bool large = patterns_ && one_in(6);
-    if (large) large_matrices();
+    if (large) {
+      large_matrices();
+      may_read_ |= one_in(3);
+    }
     const DType dtypes[] = {DType::f32, DType::f32, DType::f32, DType::f32, DType::f64, DType::bf16};
     main_dtype_ = dtypes[rng_() % std::size(dtypes)];
     for (int64_t n = 2 + below(3); n > 0; --n) fresh(some_floating(), main_sizes());

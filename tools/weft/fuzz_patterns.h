@@ -7,7 +7,8 @@
 namespace weft::fuzz {
 
 /// Several steps at once, of kinds that single random ones seldom meet: an operand that dies where it is read at two
-/// places, large results whose last uses are in another order than their first, changes in place through views.
+/// places, large results whose last uses are in another order than their first, in one part of a cut call or in
+/// several, changes in place through views.
 class Patterns : protected Arguments {
  protected:
   using Arguments::Arguments;
@@ -138,6 +139,9 @@ class Patterns : protected Arguments {
     }
   }
 
+  /// A compiled call is cut here.
+  void host_reads(int x) { made("item", {slot(made("sum", {slot(x)}))}); }
+
   void two_reads(std::vector<int>& passing) {
     const int x = matrix();
     if (x < 0) return;
@@ -181,14 +185,18 @@ class Patterns : protected Arguments {
     };
     for (int64_t n = 2 + below(3); n > 0; --n) keep(matrix());
     for (int64_t n = 4 + below(8); n > 0 && !living.empty(); --n) {
+      if (may_read_ && one_in(4)) host_reads(living[rng_() % living.size()]);
       const size_t i = rng_() % living.size(), k = one_in(2) ? living.size() - 1 : rng_() % living.size();
       const int a = living[i], b = living[k];
       const bool last = !one_in(3), both = one_in(2);  // their last uses, or they live on
       const size_t before = living.size();
-      switch (below(6)) {
+      switch (below(7)) {
         case 0:
           keep(matrix());
           continue;
+        case 6:
+          in_place("mul_", {slot(a), number()});
+          break;
         case 1:
           made("sum", {slot(a), literal(std::vector<int64_t>{below(2)}, "dim")});
           break;
