@@ -3,7 +3,6 @@
 #include <optional>
 
 #include "compile/code.h"
-#include "compile/constants.h"
 #include "compile/execute.h"
 #include "compile/plan_choice.h"
 #include "compile/recorder.h"
@@ -153,15 +152,10 @@ void Recorder::execute(const Graph& recorded, const Plan& first) {
   const Graph& g = plan.graph(recorded);
   const Running running;
   const Layout& layout = layout_now(plan);
-  Constants::Session constants(plan.constants.get(), g, data_, data_at_);
   std::optional<Block> block;
   char *scratch = nullptr, *const results = results_ ? results_->data() : nullptr;
   for (size_t b = 0; b < std::min(slots_.size(), plan.alive.size()); ++b) {
     Slot& s = slots_[b];
-    if (constants.holds(b)) {
-      s.data = constants.at(b);
-      continue;
-    }
     s.lazy |= !plan.alive[b] && !plan.longer.empty() && plan.longer[b];
     if (!s.lazy) continue;
     if (!block && layout.bytes) {
@@ -176,7 +170,6 @@ void Recorder::execute(const Graph& recorded, const Plan& first) {
   auto move = layout.moves.begin();
   for (int r = 0; r < static_cast<int>(plan.runs.size()); ++r) {
     const Plan::Run& run = plan.runs[static_cast<size_t>(r)];
-    if (run.constant && constants.known()) continue;
     for (; move != layout.moves.end() && move->run <= r; ++move) {
       const auto b = static_cast<size_t>(move->buffer);
       if (slots_[b].lazy) storages_[b].data = slots_[b].data = layout.place(move->at, scratch, results);
@@ -188,14 +181,13 @@ void Recorder::execute(const Graph& recorded, const Plan& first) {
     if (debug_level() >= 4) [[unlikely]]
       debug(4, (run.fused ? "fused from " : "run ") + g.steps[static_cast<size_t>(run.first)].name());
     if (run.fused) {
-      const Choice way = run.constant ? Choice() : tuning.begin(static_cast<size_t>(r));
+      const Choice& way = tuning.begin(static_cast<size_t>(r));
       run_group(g, plan, run, Generated::of(way.records ? nullptr : code, static_cast<size_t>(r)), way.cut);
-      if (!run.constant) tuning.end(static_cast<size_t>(r));
+      tuning.end(static_cast<size_t>(r));
     } else {
       run_step(g.steps[static_cast<size_t>(run.first)], static_cast<size_t>(run.first), storages_.get());
     }
   }
-  constants.finish();
   tuning.finish();
   choice.finish();
 }

@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "compile/constants.h"
-
 namespace weft::graph {
 namespace {
 constexpr size_t kAlignment = 64;
@@ -19,7 +17,7 @@ std::vector<Piece> pieces_of(const Graph& g, const Plan& plan) {
     const int again = run.again ? g.steps[static_cast<size_t>(run.first)].out[0].buffer : -1;
     touched(g, plan, run, [&](const Operand& o) {
       const auto b = static_cast<size_t>(o.buffer);
-      if (plan.alive[b] || (plan.constants && plan.constants->holds(b))) return;
+      if (plan.alive[b]) return;
       if (piece[b] < 0 || (o.buffer == again && pieces[static_cast<size_t>(piece[b])].last < r)) {
         piece[b] = static_cast<int>(pieces.size());
         pieces.push_back({b, r, r});

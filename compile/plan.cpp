@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "compile/code.h"
-#include "compile/constants.h"
 #include "compile/layout.h"
 #include "compile/plan_choice.h"
 #include "compile/share.h"
@@ -109,7 +108,6 @@ class Planner {
       first = end;
     }
     order_runs(g_, *plan_);
-    plan_->constants = Constants::find(g_, *plan_);
     if (numerics_ == Numerics::match) recompute(g_, *plan_);
     lay_out(g_, *plan_);
     plan_->code = std::make_shared<Code>();

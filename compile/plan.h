@@ -16,7 +16,6 @@
 namespace weft::graph {
 
 class Code;
-class Constants;
 class Tuner;
 class PlanChoice;
 
@@ -63,7 +62,6 @@ struct Plan {
     int first = 0, count = 1;  ///< steps
     bool fused = false;        ///< `count` may be 1: what else was there is dead
     bool again = false;        ///< a step that has run before (recompute())
-    bool constant = false;     ///< its results are kept (constants.h)
     int steps_at = 0, steps = 0, places_at = 0, places = 0, tiles = 0;  ///< in the lists below
     int rows = -1;                                                      ///< in row_groups: runs by rows
   };
@@ -93,11 +91,10 @@ struct Plan {
   }
   /// By buffer: it is needed for longer than in the recording, where others may have its memory by then. Empty: none.
   std::vector<char> longer;
-  size_t unplanned_bytes = 0;            ///< the same one by one, each result from its op to its last use
-  std::shared_ptr<Code> code;            ///< of the groups (code.h)
-  std::shared_ptr<Constants> constants;  ///< null: there are none that matter
-  std::shared_ptr<Tuner> tuner;          ///< null: the mode has none (tune.h)
-  std::shared_ptr<PlanChoice> choice;    ///< null: there is no other plan to choose (plan_choice.h)
+  size_t unplanned_bytes = 0;          ///< the same one by one, each result from its op to its last use
+  std::shared_ptr<Code> code;          ///< of the groups (code.h)
+  std::shared_ptr<Tuner> tuner;        ///< null: the mode has none (tune.h)
+  std::shared_ptr<PlanChoice> choice;  ///< null: there is no other plan to choose (plan_choice.h)
   /// This, or the other one where that was chosen.
   const Plan& chosen() const;
   size_t kernels = 0, fused_ops = 0, dead_ops = 0;

@@ -5,7 +5,6 @@
 #include <optional>
 
 #include "compile/code.h"
-#include "compile/constants.h"
 #include "compile/execute.h"
 #include "compile/report.h"
 #include "compile/tune.h"
@@ -24,8 +23,7 @@ bool same_scalar(const unsigned char* a, const unsigned char* b) {
   return x.i64() == y.i64() && std::memcmp(&d[0], &d[1], sizeof d[0]) == 0 && x.dtype() == y.dtype();
 }
 
-}  // namespace
-
+// Of a step's data; a Scalar has bytes that mean nothing.
 bool same_numbers(const Step& s, const unsigned char* a, const unsigned char* b) {
   if (!s.pointwise()) return s.attrs_bytes == 0 || std::memcmp(a, b, s.attrs_bytes) == 0;
   for (size_t p = 0; p < static_cast<size_t>(s.params); ++p)
@@ -35,6 +33,8 @@ bool same_numbers(const Step& s, const unsigned char* a, const unsigned char* b)
       return false;
   return true;
 }
+
+}  // namespace
 
 std::string Facts::difference(const Facts& now) const {
   if (entry != now.entry) return "its ops change from call to call";
@@ -212,7 +212,6 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
   std::optional<Block> block;
   const Layout& layout = f.plan->layout;
   if (layout.bytes) block.emplace(layout.bytes);
-  Constants::Session constants(f.plan->constants.get(), g, f.data, f.data_at);
   std::vector<Tensor> made;  // owners of the memory of results
   for (size_t b = 0; b < f.sources.size(); ++b) {
     if (f.sources[b].kind != Facts::Source::Kind::born) {
@@ -224,8 +223,6 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
       p->storage = s;
       p->offset = static_cast<int64_t>(b);
       made.push_back(Tensor::from_impl(p));
-    } else if (constants.holds(b)) {
-      point(b, constants.at(b));
     } else if (layout.at[b] >= 0) {
       point(b, block->at() + layout.at[b]);
     }
@@ -237,12 +234,11 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
     auto move = layout.moves.begin();
     for (size_t r = 0; r < runs_.size(); ++r) {
       const Run& run = runs_[r];
-      if (run.plan->constant && constants.known()) continue;
       for (; move != layout.moves.end() && move->run <= static_cast<int>(r); ++move)
         point(static_cast<size_t>(move->buffer), block->at() + move->at);
       if (run.group >= 0) {
         const Group& group = groups_[static_cast<size_t>(run.group)];
-        const Choice choice = run.plan->constant ? Choice() : tuning.begin(r);
+        const Choice& choice = tuning.begin(r);
         const auto loops = Generated::of(choice.records ? nullptr : code, r);
         if (run.plan->rows >= 0) {
           cpu::run_rows(f.plan->row_groups[static_cast<size_t>(run.plan->rows)], group.steps, group.places, group.attrs,
@@ -252,7 +248,7 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
           cpu::run_fused(out.sizes, out.strides, group.steps, group.places, run.plan->tiles,
                          loops.empty() ? std::span<const cpu::FusedSegment>() : loops[0], choice.cut);
         }
-        if (!run.plan->constant) tuning.end(r);
+        tuning.end(r);
         continue;
       }
       const Call& c = calls_[run.call];
@@ -268,7 +264,6 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
         s.op->cpu(call);
     }
     tuning.finish();
-    constants.finish();
   }
   for (size_t b = 0; b < f.sources.size(); ++b)
     if (f.sources[b].kind != Facts::Source::Kind::born && f.written[b]) source(b)->bump("a compiled function");

@@ -76,9 +76,8 @@ std::string plan_text(const Graph& g, const Plan& p, Frames& frames) {
     } else {
       text += (run.again ? "  again " : "  ") + name(run.first);
     }
-    text += detail::format("  {}{}{}\n", {first.out.empty() ? Dims() : first.out[0].sizes,
-                                          call_text(g.sites[static_cast<size_t>(run.first)], frames),
-                                          run.constant ? ", kept from call to call" : ""});
+    text += detail::format("  {}{}\n", {first.out.empty() ? Dims() : first.out[0].sizes,
+                                        call_text(g.sites[static_cast<size_t>(run.first)], frames)});
   }
   return text;
 }
