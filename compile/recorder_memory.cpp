@@ -3,6 +3,7 @@
 
 #include "compile/recorder.h"
 #include "core/allocator.h"
+#include "core/error.h"
 
 namespace weft::graph {
 namespace {
@@ -68,7 +69,12 @@ Storage* Recorder::part(size_t bytes) {
     if (!places_) return nullptr;
     results_bytes_ = places_->plan->with_results.results;
     make_room(results_bytes_);
-    places_->last = results_ = StorageBlock::allocate(results_bytes_);
+    try {
+      places_->last = results_ = StorageBlock::allocate(results_bytes_);
+    } catch (const Error&) {  // each of them may still find memory
+      places_ = nullptr;
+      return nullptr;
+    }
   }
   Storage* s = StorageBlock::part(results_, static_cast<size_t>(places_->at[birth]), bytes);
   passing_.push_back(kKept);

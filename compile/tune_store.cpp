@@ -1,7 +1,7 @@
 #include "compile/tune_store.h"
 
-#include <cstdio>
 #include <exception>
+#include <locale>
 #include <mutex>
 #include <sstream>
 
@@ -43,6 +43,7 @@ std::optional<std::vector<Tuned>> find_tuned(const std::string& key, size_t coun
   if (!found || kept.name != kName) return std::nullopt;
   std::vector<Tuned> all;
   std::istringstream in(kept.image);
+  in.imbue(std::locale::classic());
   for (Tuned t; in >> t.choice.cut.tile >> t.choice.cut.grain >> t.choice.cut.block >> t.choice.records >> t.was >>
                 t.now >> t.other;
        all.push_back(t)) {
@@ -55,16 +56,14 @@ std::optional<std::vector<Tuned>> find_tuned(const std::string& key, size_t coun
 }
 
 void keep_tuned(const std::string& key, const std::vector<Tuned>& tuned) {
-  std::string text;
+  std::ostringstream out;
+  out.imbue(std::locale::classic());
   for (const Tuned& t : tuned) {
-    char line[160];
     const cpu::FusedCut& c = t.choice.cut;
-    std::snprintf(line, sizeof line, "%lld %lld %lld %d %.3f %.3f %d\n", static_cast<long long>(c.tile),
-                  static_cast<long long>(c.grain), static_cast<long long>(c.block), t.choice.records, t.was, t.now,
-                  t.other);
-    text += line;
+    out << c.tile << ' ' << c.grain << ' ' << c.block << ' ' << t.choice.records << ' ' << t.was << ' ' << t.now << ' '
+        << t.other << '\n';
   }
-  with_cache([&](detail::CodeCache& cache) { cache.store(key, {text, kName}); });
+  with_cache([&](detail::CodeCache& cache) { cache.store(key, {out.str(), kName}); });
 }
 
 }  // namespace weft::graph
