@@ -334,3 +334,27 @@ TEST_CASE("errors of a replayed call, memory and threads") {
   for (auto& t : threads) t.join();
   CHECK(wrong == 0);
 }
+
+TEST_CASE("threads that begin at once keep their promise together") {
+  const Tensor x = randn({8, 8}), expected = (x * 2 + 1).exp();
+  std::atomic<int> wrong{0};
+  for (int turn = 0; turn < 10; ++turn) {
+    auto fast = compile([](const Tensor& t) { return (t * 2 + 1).exp(); },
+                        {.mode = CompileMode::reduce_overhead, .on_fallback = OnFallback::error, .verify_every = 7});
+    std::vector<std::thread> threads;
+    std::atomic<int> waiting{4};
+    for (int i = 0; i < 4; ++i)
+      threads.emplace_back([&] {
+        --waiting;
+        while (waiting) std::this_thread::yield();
+        try {
+          for (int k = 0; k < 40; ++k)
+            if (!same_bits(fast(x), expected)) ++wrong;
+        } catch (const Error&) {
+          ++wrong;
+        }
+      });
+    for (std::thread& t : threads) t.join();
+  }
+  CHECK(wrong == 0);
+}

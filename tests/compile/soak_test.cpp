@@ -134,7 +134,7 @@ TEST_CASE("memory stays as it is through a long training run with changing shape
   Memory warm, most;
   double told = 0;
   bool settled = false;
-  while (passed() < seconds) {
+  while (passed() < seconds || soak.steps < 60) {  // instrumented programs are slow
     for (int i = 0; i < 20; ++i) soak.step();
     const Memory now = soak.memory();
     if (!settled)
@@ -150,7 +150,6 @@ TEST_CASE("memory stays as it is through a long training run with changing shape
   }
   CAPTURE(soak.text(), mb(warm.resident), mb(most.resident));
   CHECK(soak.entries() <= 2 * static_cast<int64_t>(Soak::kRecordings));
-  CHECK(soak.steps > 40);
   CHECK(mb(most.allocated - warm.allocated) < 1);
   // A second does not meet all shapes, and what it caches grows with them.
   if (!WATCHED) CHECK(mb(most.resident - warm.resident) < (seconds < 60 ? 16 : 4));
