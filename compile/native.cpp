@@ -2,6 +2,7 @@
 #include "compile/native.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -34,18 +35,34 @@ std::string path_of(const File& file) {
   return path + std::to_string(file.number());
 }
 
+// A child of fork() has one thread; what the others had locked stays so in it, also in the loader of the C library. Who
+// holds this is not in the middle of anything when fork() runs.
+std::mutex& fork_gate() {
+  static std::mutex& gate = *[] {
+    auto* m = new std::mutex;
+    ::pthread_atfork([] { fork_gate().lock(); }, [] { fork_gate().unlock(); }, [] { fork_gate().unlock(); });
+    return m;
+  }();
+  return gate;
+}
+
 class Unit final : public Native {
  public:
   explicit Unit(std::string text) : text_(std::move(text)) {}
   ~Unit() override {
-    if (handle_) ::dlclose(handle_);
+    if (!handle_) return;
+    const std::lock_guard lock(fork_gate());
+    ::dlclose(handle_);
   }
   State state() const override { return state_.load(std::memory_order_acquire); }
   State wait() const override {
     state_.wait(State::building);
     return state();
   }
-  void* symbol(const char* name) const override { return ::dlsym(handle_, name); }
+  void* symbol(const char* name) const override {
+    const std::lock_guard lock(fork_gate());
+    return ::dlsym(handle_, name);
+  }
   std::string why() const override { return state() == State::failed ? why_ : ""; }
 
   const std::string& text() const { return text_; }
@@ -55,6 +72,7 @@ class Unit final : public Native {
       why = std::string("no memory for code: ") + std::strerror(errno);
       return false;
     }
+    const std::lock_guard lock(fork_gate());
     handle_ = ::dlopen(path_of(file).c_str(), RTLD_NOW | RTLD_LOCAL);
     if (handle_) return true;
     const char* words = ::dlerror();
@@ -82,9 +100,8 @@ class Builder {
  public:
   // Never destroyed: users' own static objects may still run compiled functions at exit.
   static Builder& instance() {
-    static std::mutex mutex;
     static Builder* builder = nullptr;
-    std::lock_guard lock(mutex);
+    const std::lock_guard lock(fork_gate());
     if (!builder || builder->process_ != ::getpid()) builder = new Builder();  // threads do not come with fork()
     return *builder;
   }

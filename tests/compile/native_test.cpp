@@ -102,6 +102,20 @@ TEST_CASE("generated code: many threads ask at once") {
   for (int i = 0; i < 8; ++i) CHECK(results[static_cast<size_t>(i)] == 100 + i % 3);
 }
 
+TEST_CASE("generated code: fork() while another thread loads some") {
+  NEED_FORK();
+  for (int i = 0; i < 3; ++i) CHECK(make_native(text_of(200 + i))->wait() == State::ready);
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop)
+      for (int i = 0; i < 3; ++i) make_native(text_of(200 + i))->wait();
+  });
+  for (int k = 0; k < 30; ++k)
+    CHECK(apart([&] { return make_native(text_of(200 + k % 3))->wait() == State::ready ? 7 : 0; }) == 7);
+  stop = true;
+  other.join();
+}
+
 TEST_CASE("generated code is kept on disk: a second process does not compile") {
   NEED_FORK();
   const test::TemporaryFolder folder;
