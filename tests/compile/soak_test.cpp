@@ -13,15 +13,10 @@
 #include "tests/catch.h"
 #include "tests/compile/small_models.h"
 #include "tests/same_bits.h"
+#include "tests/sanitized.h"
 #include "weft.h"
 
 using namespace weft;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define WATCHED 1  // what is freed stays for a while
-#else
-#define WATCHED 0
-#endif
 
 namespace {
 
@@ -152,5 +147,5 @@ TEST_CASE("memory stays as it is through a long training run with changing shape
   CHECK(soak.entries() <= 2 * static_cast<int64_t>(Soak::kRecordings));
   CHECK(mb(most.allocated - warm.allocated) < 1);
   // A second does not meet all shapes, and what it caches grows with them.
-  if (!WATCHED) CHECK(mb(most.resident - warm.resident) < (seconds < 60 ? 16 : 4));
+  if (!kSanitized) CHECK(mb(most.resident - warm.resident) < (seconds < 60 ? 16 : 4));
 }
