@@ -7,6 +7,7 @@
 #include "compile/compile.h"
 #include "tests/catch.h"
 #include "tests/same_bits.h"
+#include "tests/sanitized.h"
 #include "weft.h"
 
 using namespace weft;
@@ -45,11 +46,7 @@ Measured measure(const Program& f) {
 
 // Runs `f` in a thread with a stack of 256 KiB, which holds some thousand frames at most.
 void on_small_stack(std::function<void()> f) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  constexpr size_t kStack = 1024 << 10;  // their frames are larger
-#else
-  constexpr size_t kStack = 256 << 10;
-#endif
+  constexpr size_t kStack = (kSanitized ? 1024 : 256) << 10;  // their frames are larger
   pthread_attr_t attributes;
   REQUIRE(pthread_attr_init(&attributes) == 0);
   REQUIRE(pthread_attr_setstacksize(&attributes, kStack) == 0);
