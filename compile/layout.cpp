@@ -136,7 +136,7 @@ struct Result {
 };
 
 constexpr size_t kLeastResult = size_t{64} << 10;
-constexpr size_t kLeastShared = size_t{1} << 20;
+constexpr size_t kLeastShared = size_t{256} << 10;
 constexpr size_t kMostPieces = 4000;    // of a plan that is packed several times
 constexpr double kWorthSharing = 0.97;  // of the memory that results and scratch take apart
 

@@ -110,9 +110,10 @@ std::string report(Cache& c) {
     const Plan& p = e.plan->chosen();
     text += detail::format(
         "recording {}: {} ops in {} kernels, run {} times; {} ops fused, {} not needed, {} computed before, {} run "
-        "twice to save memory; pointwise bytes {} -> {}; memory within the call {} -> {} bytes\n",
+        "twice to save memory; pointwise bytes {} -> {}; memory within the call {} -> {} bytes{}\n",
         {i, e.graph.steps.size(), p.kernels, e.runs, p.fused_ops, p.dead_ops, p.shared_ops, p.again, p.bytes_before,
-         p.bytes_after, p.unplanned_bytes, p.scratch_bytes()});
+         p.bytes_after, p.unplanned_bytes, p.scratch_bytes(),
+         p.with_results.results ? detail::format(", {} of results beside them", {p.with_results.results}) : ""});
     text += plan_text(e.graph, p, frames);
     if (const std::string code = p.code->describe(); !code.empty()) {
       text += "  " + code;
