@@ -8,3 +8,8 @@ inline constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_fea
 #else
 inline constexpr bool kSanitized = false;
 #endif
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool kThreadSanitized = true;  // each access is noted: a hundred times as long
+#else
+inline constexpr bool kThreadSanitized = false;
+#endif
