@@ -54,7 +54,7 @@ PlanChoice::Session::Session(const Graph& recorded, const Plan& plan)
   }
   times_ = true;  // nothing of it is tuned
   if (in_parallel_region()) return;
-  const bool both = ready(recorded, plan, true) & ready(recorded, *choice_->other_, false);
+  const bool one = ready(recorded, plan, true), other = ready(recorded, *choice_->other_, false);  // both are asked
   std::lock_guard lock(choice_->mutex_);
   if (choice_->threads_ != threads_) choice_->restart(threads_, recorded, plan);
   if (const int now = choice_->decided_.load(std::memory_order_relaxed); now >= 0 && now / 2 == threads_) {
@@ -62,7 +62,7 @@ PlanChoice::Session::Session(const Graph& recorded, const Plan& plan)
     other_ = now % 2;
     return;
   }
-  if (!both) return;
+  if (!one || !other) return;
   other_ = choice_->contest_.next() == 1;
   begun_ = std::chrono::steady_clock::now();
 }
