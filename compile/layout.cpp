@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/address_arena.h"
+
 namespace weft::graph {
 namespace {
 constexpr size_t kAlignment = 64;
@@ -135,21 +137,20 @@ struct Result {
   size_t bytes, at = 0;
 };
 
-constexpr size_t kLeastResult = size_t{64} << 10;
 constexpr size_t kLeastShared = size_t{256} << 10;
 constexpr size_t kMostPieces = 4000;    // of a plan that is packed several times
 constexpr double kWorthSharing = 0.97;  // of the memory that results and scratch take apart
 
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-// Large results, in the order in which they begin.
+// Results of the size that recorders tell apart, in the order in which they begin.
 std::vector<Result> results_of(const Graph& g, const Plan& plan) {
   std::vector<Result> results;
   std::vector<char> seen(g.buffers.size(), 0);
   for (int r = 0; r < static_cast<int>(plan.runs.size()); ++r)
     touched(g, plan, plan.runs[static_cast<size_t>(r)], [&](const Operand& o) {
       const auto b = static_cast<size_t>(o.buffer);
-      if (seen[b] || !plan.alive[b] || !g.buffers[b].born || g.buffers[b].bytes < kLeastResult) return;
+      if (seen[b] || !plan.alive[b] || !g.buffers[b].born || g.buffers[b].bytes < detail::AddressArena::kLeast) return;
       seen[b] = 1;
       results.push_back({b, r, g.buffers[b].bytes});
     });

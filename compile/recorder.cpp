@@ -321,7 +321,6 @@ void Recorder::finish() {
 
 void Recorder::reset() noexcept {
   forget();
-  known_.clear();
   exposed_.clear();
   stretch_ = 0;
   useless_ = true;

@@ -90,17 +90,17 @@ void Recorder::place_results(const std::shared_ptr<const Plan>& plan) {
   places->plan = plan;
   places->at.assign(passing_.size(), -1);
   places->bytes.assign(passing_.size(), 0);
-  size_t found = 0;
+  size_t missing = 0;
+  for (size_t b = 0; b < layout.at.size(); ++b) missing += plan->alive[b] && layout.at[b] >= 0;
   known_.for_each([&](Known& k) {
     if (k.birth < 0 || k.slot < 0 || static_cast<size_t>(k.slot) >= layout.at.size()) return;
     const auto slot = static_cast<size_t>(k.slot), birth = static_cast<size_t>(k.birth);
     if (!plan->alive[slot] || layout.at[slot] < 0 || passing_[birth] == kSeen) return;
     places->at[birth] = layout.at[slot];
     places->bytes[birth] = slots_[slot].bytes;
-    ++found;
+    --missing;
   });
-  for (size_t b = 0; b < layout.at.size(); ++b) found -= plan->alive[b] && layout.at[b] >= 0;
-  if (found == 0) entry_->places = places;
+  if (missing == 0) entry_->places = places;
 }
 
 void* Recorder::allocate_lazily(size_t bytes, size_t birth) {

@@ -13,7 +13,7 @@
 #include "compile/state.h"
 #include "core/parallel.h"
 #include "tests/catch.h"
-#include "tests/compile/native_mode.h"
+#include "tests/environment.h"
 #include "tests/same_bits.h"
 #include "weft.h"
 
@@ -41,7 +41,7 @@ Tensors copies(const Tensors& in) {
 /// Matched calls, then replayed ones, the later ones by generated code. Functions may change their inputs. Returns the
 /// report.
 std::string check_bits(const Body& f, const std::function<Tensors()>& inputs, bool replay = true) {
-  const test::NativeMode waiting;
+  const test::EnvironmentVariable waiting("WEFT_NATIVE", "wait");
   auto fast = compile(f, {.on_fallback = OnFallback::silent});
   for (int call = 0; call < 4; ++call) {
     const Tensors in = inputs(), other = copies(in);
@@ -259,7 +259,7 @@ TEST_CASE("generated loops have the bits of eager calls, in any size") {
 
 TEST_CASE("generated loops have the same bits with any number of threads") {
   manual_seed(3);
-  const test::NativeMode waiting;
+  const test::EnvironmentVariable waiting("WEFT_NATIVE", "wait");
   const int before = num_threads();
   const Body f = [](const Tensors& t) -> Tensors {
     const Tensor x = (t[0] * t[1] + 1).relu() - t[2];
@@ -296,7 +296,7 @@ TEST_CASE("generated loops over rows of any length, on pieces that begin inside 
 
 TEST_CASE("threads share generated code while it comes") {
   manual_seed(4);
-  const test::NativeMode background("");
+  const test::EnvironmentVariable background("WEFT_NATIVE", "");
   const Body f = [](const Tensors& t) -> Tensors { return {((t[0] * 7 + t[1]).relu() - t[0] * 11).abs()}; };
   auto fast = compile(f);
   std::vector<int> wrong(2, 0);
@@ -311,14 +311,13 @@ TEST_CASE("threads share generated code while it comes") {
 }
 
 TEST_CASE("generated loops inside groups of rows") {
-  setenv("WEFT_FUSE_ROWS", "always", 1);
+  const test::EnvironmentVariable by_rows("WEFT_FUSE_ROWS", "always");
   manual_seed(5);
   const Body f = [](const Tensors& t) -> Tensors {
     const Tensor x = softmax((t[0] * 0.5 + t[1]).relu() - 1, -1);
     return {(x * 2 - t[0]).abs() + t[2], x};
   };
   const std::string report = check_bits(f, random({{37, 130}, {130}, {37, 1}}));
-  unsetenv("WEFT_FUSE_ROWS");
   CHECK_THAT(report, Contains("rows at a time") && Contains("generated code for 1 of 1 fused kernels"));
 }
 
@@ -335,7 +334,7 @@ TEST_CASE("a tile that changes its dtype between loops") {
 }
 
 TEST_CASE("WEFT_NATIVE=0: no generated code") {
-  const test::NativeMode off("0");
+  const test::EnvironmentVariable off("WEFT_NATIVE", "0");
   const Body f = [](const Tensors& t) -> Tensors { return {(t[0] * 2 + 1).relu()}; };
   auto fast = compile(f);
   const Tensors in = random({{600}})();
@@ -366,7 +365,7 @@ TEST_CASE("every record has its text, and a weight") {
 }
 
 TEST_CASE("a compiler is asked for what it can make up for") {
-  const test::NativeMode normally("");
+  const test::EnvironmentVariable normally("WEFT_NATIVE", "");
   const auto f = [](const Tensor& x) { return (x * 3 + 1).sigmoid() * x; };
   const auto asked = [&](int64_t numel, int calls) {
     const Tensor x = randn({numel});

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "tests/catch.h"
+#include "tests/environment.h"
 #include "tests/folder.h"
 #include "tests/sanitized.h"
 
@@ -162,10 +163,7 @@ TEST_CASE("generated code is kept on disk: a second process does not compile") {
 TEST_CASE("generated code: no compiler, folders that cannot be used, a full disk, a program that ends") {
   NEED_FORK();
   const test::TemporaryFolder folder;
-  put("WEFT_CACHE_DIR", folder.file("cache"));
-  struct Restore {
-    ~Restore() { unsetenv("WEFT_CACHE_DIR"); }
-  } restore;
+  const test::EnvironmentVariable cache("WEFT_CACHE_DIR", folder.file("cache"));
   const auto fails_with = [](const std::string& words) {
     const auto code = make_native(text_of(2));
     return code->wait() == State::failed && code->why().find(words) != std::string::npos ? 0 : 1;

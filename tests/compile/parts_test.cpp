@@ -29,6 +29,39 @@ void check_calls(const Function& f) {
 
 double first(const Tensor& t) { return t.narrow(0, 0, 1).sum().item<float>(); }
 
+// Large results, each of which is dropped when the next but one begins.
+Tensor products(const Tensor& x) {
+  Tensor t = matmul(x, x), u = matmul(t, x);
+  t = Tensor();
+  Tensor v = matmul(u, u);
+  u = Tensor();
+  Tensor w = matmul(v, v);
+  v = Tensor();
+  return matmul(w, x);
+}
+
+// Takes less memory when the sum goes before the first product.
+Tensor reordered(const Tensor& x, Tensor h, Tensor h2) {
+  Tensor a = matmul(h, x);
+  const Tensor b = h2.sum();
+  h2 = Tensor();
+  Tensor c = matmul(a, h);
+  a = h = Tensor();
+  return (c * 2 + b).tanh();
+}
+
+// Reads `b`, changes it where the peak lies behind, and reads it again.
+Tensor changed(const Tensor& x, Tensor b) {
+  const Tensor r = b.sum();
+  Tensor t = matmul(x, x), u = matmul(t, x), v = matmul(u, t);
+  const Tensor q = (t * u * v).sum();
+  t = u = v = Tensor();
+  b.add_(1);
+  const Tensor r1 = softmax(b, -1).sum(), r2 = b.sum();
+  b = Tensor();
+  return r + q + r1 + r2;
+}
+
 }  // namespace
 
 TEST_CASE("a training step that reads its loss before backward has the bits of eager") {
@@ -63,13 +96,7 @@ TEST_CASE("what the first part of a call made, the second reads, drops and chang
     check_calls([](const Tensor& x) {
       Tensor h = (x * 2 + 1).tanh(), h2 = (x * 3 - 1).tanh();
       const double s = h.sum().item<float>();
-      Tensor a = matmul(h, x);
-      const Tensor b = h2.sum();
-      h2 = Tensor();
-      Tensor c = matmul(a, h);
-      a = h = Tensor();
-      Tensor d = (c * 2 + b).tanh() * s;
-      c = Tensor();
+      const Tensor d = reordered(x, std::move(h), std::move(h2)) * s;
       return std::vector<Tensor>{d.sum({.dim = {0}})};
     });
   }
@@ -77,26 +104,12 @@ TEST_CASE("what the first part of a call made, the second reads, drops and chang
     check_calls([](const Tensor& x) {
       Tensor b = (x * 2 + 1).tanh();
       const double s = first(b);
-      const Tensor r = b.sum();
-      Tensor t = matmul(x, x), u = matmul(t, x), v = matmul(u, t);
-      const Tensor q = (t * u * v).sum();
-      t = u = v = Tensor();
-      b.add_(1);
-      const Tensor r1 = softmax(b, -1).sum(), r2 = b.sum();
-      b = Tensor();
-      return std::vector<Tensor>{r + q + r1 + r2 + s};
+      return std::vector<Tensor>{changed(x, std::move(b)) + s};
     });
   }
   SECTION("a part of a block of results, the last that is held") {
     check_calls([](const Tensor& x) {
-      Tensor t = matmul(x, x), u = matmul(t, x);
-      t = Tensor();
-      Tensor v = matmul(u, u);
-      u = Tensor();
-      Tensor w = matmul(v, v);
-      v = Tensor();
-      Tensor h = matmul(w, x);
-      w = Tensor();
+      Tensor h = products(x);
       const double s = first(h);
       const Tensor a = matmul(h, x);
       h = Tensor();
@@ -111,39 +124,15 @@ TEST_CASE("what the host writes in a call is there when kernels read it") {
   SECTION("dropped in the call") {
     check_calls([&](const Tensor& x) {
       Tensor h = tensor(low).view({kN, kN}), h2 = tensor(high).view({kN, kN});
-      Tensor a = matmul(h, x);
-      const Tensor b = h2.sum();
-      h2 = Tensor();
-      Tensor c = matmul(a, h);
-      a = h = Tensor();
-      Tensor d = (c * 2 + b).tanh();
-      c = Tensor();
-      return std::vector<Tensor>{d.sum({.dim = {0}})};
+      return std::vector<Tensor>{reordered(x, std::move(h), std::move(h2)).sum({.dim = {0}})};
     });
   }
   SECTION("changed in place") {
-    check_calls([&](const Tensor& x) {
-      Tensor b = tensor(low).view({kN, kN});
-      const Tensor r = b.sum();
-      Tensor t = matmul(x, x), u = matmul(t, x), v = matmul(u, t);
-      const Tensor q = (t * u * v).sum();
-      t = u = v = Tensor();
-      b.add_(1);
-      const Tensor r1 = softmax(b, -1).sum(), r2 = b.sum();
-      b = Tensor();
-      return std::vector<Tensor>{r + q + r1 + r2};
-    });
+    check_calls([&](const Tensor& x) { return std::vector<Tensor>{changed(x, tensor(low).view({kN, kN}))}; });
   }
   SECTION("a result") {
     check_calls([&](const Tensor& x) {
-      Tensor c = tensor(high), t = matmul(x, x), u = matmul(t, x);
-      t = Tensor();
-      Tensor v = matmul(u, u);
-      u = Tensor();
-      Tensor w = matmul(v, v);
-      v = Tensor();
-      const Tensor h = matmul(w, x);
-      w = Tensor();
+      const Tensor c = tensor(high), h = products(x);
       return std::vector<Tensor>{h.view({-1}) + c, c};
     });
   }

@@ -8,6 +8,7 @@
 #include "core/parallel.h"
 #include "tests/catch.h"
 #include "tests/compile/no_gaps.h"
+#include "tests/environment.h"
 #include "tests/same_bits.h"
 #include "weft.h"
 
@@ -17,9 +18,8 @@ using Catch::Matchers::Contains;
 namespace {
 
 /// Groups of rows whatever they gain: tensors of a test are small.
-struct Always {
-  Always() { setenv("WEFT_FUSE_ROWS", "always", 1); }
-  ~Always() { unsetenv("WEFT_FUSE_ROWS"); }
+struct Always : test::EnvironmentVariable {
+  Always() : EnvironmentVariable("WEFT_FUSE_ROWS", "always") {}
 };
 
 using Tensors = std::vector<Tensor>;

@@ -9,8 +9,8 @@
 #include "compile/compile.h"
 #include "core/error.h"
 #include "tests/catch.h"
-#include "tests/compile/native_mode.h"
 #include "tests/compile/small_models.h"
+#include "tests/environment.h"
 #include "tests/same_bits.h"
 #include "tests/sanitized.h"
 #include "weft.h"
@@ -36,6 +36,21 @@ struct Features {
   bool function = false;
 };
 
+// Everything at once, in one precision or in two.
+constexpr Features together(const char* name, bool mixed) {
+  return {.name = name,
+          .adamw = mixed,
+          .autocast = mixed,
+          .scaler = mixed,
+          .checkpoint = true,
+          .accumulate = true,
+          .ema = true,
+          .clip = true,
+          .schedule = true,
+          .hooks = true,
+          .function = true};
+}
+
 constexpr Features kFeatures[] = {
     {.name = "sgd", .adamw = false},
     {.name = "autocast", .autocast = true},
@@ -44,25 +59,8 @@ constexpr Features kFeatures[] = {
     {.name = "accumulation", .accumulate = true},
     {.name = "ema, clipping, schedule", .ema = true, .clip = true, .schedule = true},
     {.name = "hooks, function", .hooks = true, .function = true},
-    {.name = "+ mixed precision",
-     .autocast = true,
-     .scaler = true,
-     .checkpoint = true,
-     .accumulate = true,
-     .ema = true,
-     .clip = true,
-     .schedule = true,
-     .hooks = true,
-     .function = true},
-    {.name = "+ single precision",
-     .adamw = false,
-     .checkpoint = true,
-     .accumulate = true,
-     .ema = true,
-     .clip = true,
-     .schedule = true,
-     .hooks = true,
-     .function = true},
+    together("+ mixed precision", true),
+    together("+ single precision", false),
 };
 
 // x sigmoid(beta x), with a gradient of its own.
@@ -285,7 +283,7 @@ TEST_CASE("compiled steps of a convolutional model: every feature of training ha
 }
 
 TEST_CASE("compiled steps run by generated code have the bits of eager") {
-  const test::NativeMode waiting;
+  const test::EnvironmentVariable waiting("WEFT_NATIVE", "wait");
   const Features& all =
       *std::find_if(std::begin(kFeatures), std::end(kFeatures), [](const Features& f) { return f.name[0] == '+'; });
   const CompileOptions options{.on_fallback = OnFallback::silent};

@@ -18,6 +18,7 @@
 #include "core/parallel.h"
 #include "tests/catch.h"
 #include "tests/compile/no_gaps.h"
+#include "tests/environment.h"
 #include "tests/folder.h"
 #include "tests/same_bits.h"
 #include "weft.h"
@@ -28,23 +29,7 @@ using graph::Contest;
 
 namespace {
 
-class Variable {
- public:
-  Variable(const char* name, const std::string& value) : name_(name) {
-    if (const char* was = std::getenv(name)) was_ = was;
-    setenv(name, value.c_str(), 1);
-  }
-  ~Variable() {
-    if (was_)
-      setenv(name_, was_->c_str(), 1);
-    else
-      unsetenv(name_);
-  }
-
- private:
-  const char* name_;
-  std::optional<std::string> was_;
-};
+using Variable = test::EnvironmentVariable;
 
 struct Threads {
   explicit Threads(int n) { set_num_threads(n); }
