@@ -67,14 +67,14 @@ Tensor changed(const Tensor& x, Tensor b) {
 TEST_CASE("a training step that reads its loss before backward has the bits of eager") {
   manual_seed(1);
   struct Net : nn::Layer<Net> {
-    nn::Linear in{*this, "in", 96, 512};
+    nn::Linear in{*this, "in", 128, 512};
     nn::LayerNorm norm{*this, "norm", 512};
-    nn::Linear out{*this, "out", 512, 96};
-    Tensor forward(const Tensor& x) { return out(norm(gelu(in(x))).tanh()); }
+    nn::Linear mid{*this, "mid", 512, 512}, out{*this, "out", 512, 128};
+    Tensor forward(const Tensor& x) { return out(mid(norm(gelu(in(x)))).tanh()); }
   };
   Net net, twin;
   twin.load_state_dict(net.state_dict());
-  const Tensor x = randn({192, 96}), y = randn({192, 96});
+  const Tensor x = randn({256, 128}), y = randn({256, 128});
   optim::SGD own(net.parameters(), {.lr = 1e-2}), other(twin.parameters(), {.lr = 1e-2});
   const auto step = [&](Net& m, optim::Optimizer& o) {
     o.zero_grad();
