@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "compile/code.h"
+#include "compile/constants.h"
 #include "compile/plan_choice.h"
 #include "compile/report.h"
 #include "compile/state.h"
@@ -78,14 +79,15 @@ CompileStats compiled_stats(const CompiledState& state) {
                  .explained = c.explained};
   for (const auto& e : c.entries) {
     if (!e->plan) continue;
-    const graph::Plan& plan = e->plan->chosen();
+    const auto used = graph::in_use(e->plan);
+    const graph::Plan& plan = used->chosen();
     s.building += plan.code->building();
     if (const auto since = plan.code->in_use_since()) {
       ++s.with_code;
       s.code_s = std::max(s.code_s, std::chrono::duration<double>(*since - c.first_call).count());
     }
     if (plan.tuner) s.timed += plan.tuner->timed();
-    if (e->plan->choice) s.timed += e->plan->choice->timed();
+    if (used->choice) s.timed += used->choice->timed();
   }
   return s;
 }

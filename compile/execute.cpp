@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "compile/code.h"
+#include "compile/constants.h"
 #include "compile/execute.h"
 #include "compile/plan_choice.h"
 #include "compile/recorder.h"
@@ -51,29 +52,35 @@ const Scalar* Recorder::params(const Step& s, size_t at) const {
   return s.params ? reinterpret_cast<const Scalar*>(&data_[data_at_[at]]) : nullptr;
 }
 
-void Recorder::run_step(const Step& s, size_t at, Storage* storages) {
+void run_step(const Step& s, const unsigned char* data, Storage* storages, std::vector<Tensor>& in,
+              std::vector<Tensor>& out) {
   Storage number_storage;
   number_storage.owned = false;
   number_storage.retain();
-  in_.clear();
-  out_.clear();
+  in.clear();
+  out.clear();
   for (size_t i = 0; i < s.in.size(); ++i) {
     const Operand& o = s.in[i];
     if (o.buffer == Operand::kNumber) {
-      in_.push_back(tensor_of(o, number_storage));
-      in_.back().impl()->data = const_cast<char*>(number(s, at, i));
+      in.push_back(tensor_of(o, number_storage));
+      in.back().impl()->data = const_cast<unsigned char*>(data + number_at(s, i));
     } else {
-      in_.push_back(o.in_memory() ? tensor_of(o, storages[o.buffer]) : Tensor());
+      in.push_back(o.in_memory() ? tensor_of(o, storages[o.buffer]) : Tensor());
     }
   }
-  for (const Operand& o : s.out) out_.push_back(o.in_memory() ? tensor_of(o, storages[o.buffer]) : Tensor());
+  for (const Operand& o : s.out) out.push_back(o.in_memory() ? tensor_of(o, storages[o.buffer]) : Tensor());
   if (s.pointwise())
-    cpu::run_pointwise(*s.loops, s.compute, s.truth, out_[0], in_.data(), static_cast<int>(in_.size()), params(s, at));
+    cpu::run_pointwise(*s.loops, s.compute, s.truth, out[0], in.data(), static_cast<int>(in.size()),
+                       s.params ? reinterpret_cast<const Scalar*>(data) : nullptr);
   else
-    s.op->cpu({*s.op, in_.data(), static_cast<int>(in_.size()), out_.data(), static_cast<int>(out_.size()),
-               s.attrs_bytes ? &data_[data_at_[at]] : nullptr});
-  in_.clear();
-  out_.clear();
+    s.op->cpu({*s.op, in.data(), static_cast<int>(in.size()), out.data(), static_cast<int>(out.size()),
+               s.attrs_bytes ? data : nullptr});
+  in.clear();
+  out.clear();
+}
+
+void Recorder::run_step(size_t at, const Step& s) {
+  graph::run_step(s, data_.data() + data_at_[at], storages_.get(), in_, out_);
 }
 
 void Recorder::run_group(const Graph& g, const Plan& plan, const Plan::Run& run,
@@ -131,7 +138,7 @@ void Recorder::execute_in_order(const std::vector<Step>& steps) {
     s.data = blocks.emplace_back(std::max(s.bytes, size_t{1})).at();
   }
   bind_storages();
-  for (size_t k = 0; k < steps.size(); ++k) run_step(steps[k], k, storages_.get());
+  for (size_t k = 0; k < steps.size(); ++k) run_step(k, steps[k]);
 }
 
 // Whether the results lie as planned, or each has memory of its own.
@@ -156,6 +163,10 @@ void Recorder::execute(const Graph& recorded, const Plan& first) {
   char *scratch = nullptr, *const results = results_ ? results_->data() : nullptr;
   for (size_t b = 0; b < std::min(slots_.size(), plan.alive.size()); ++b) {
     Slot& s = slots_[b];
+    if (plan.kept && plan.kept->holds(b)) {
+      s.data = plan.kept->place(b);
+      continue;
+    }
     s.lazy |= !plan.alive[b] && !plan.longer.empty() && plan.longer[b];
     if (!s.lazy) continue;
     if (!block && layout.bytes) {
@@ -185,7 +196,7 @@ void Recorder::execute(const Graph& recorded, const Plan& first) {
       run_group(g, plan, run, Generated::of(way.records ? nullptr : code, static_cast<size_t>(r)), way.cut);
       tuning.end(static_cast<size_t>(r));
     } else {
-      run_step(g.steps[static_cast<size_t>(run.first)], static_cast<size_t>(run.first), storages_.get());
+      run_step(static_cast<size_t>(run.first), g.steps[static_cast<size_t>(run.first)]);
     }
   }
   tuning.finish();

@@ -45,4 +45,9 @@ bool draws(const OpRecord* op);
 /// What `o` names, in `storage`, of which it becomes an owner.
 Tensor tensor_of(const Operand& o, Storage& storage);
 
+/// Runs the step by its op's own kernel. `data`: its parameters or attributes, and numbers (recorder.h). `in` and `out`
+/// are room, empty afterwards.
+void run_step(const Step& s, const unsigned char* data, Storage* storages, std::vector<Tensor>& in,
+              std::vector<Tensor>& out);
+
 }  // namespace weft::graph

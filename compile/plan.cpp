@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "compile/code.h"
+#include "compile/constants.h"
 #include "compile/layout.h"
 #include "compile/plan_choice.h"
 #include "compile/share.h"
@@ -92,9 +93,11 @@ enum class ByRows { where_it_pays, none, all };
 
 class Planner {
  public:
-  Planner(const Graph& recorded, std::vector<char> alive, const CompileOptions& o, ByRows by_rows)
+  Planner(const Graph& recorded, std::vector<char> alive, const CompileOptions& o, ByRows by_rows,
+          std::shared_ptr<const Kept> kept)
       : by_rows_(by_rows), numerics_(o.numerics), plan_(std::make_shared<Plan>()), g_(rewrite(recorded, alive)) {
     plan_->alive = std::move(alive);
+    plan_->kept = std::move(kept);
     find_needed();
     for (int first = 0; first < static_cast<int>(g_.steps.size());) {
       int end = first + 1;
@@ -132,6 +135,12 @@ class Planner {
       if (plan_->alive[b]) last_use_[b] = static_cast<int>(g_.steps.size());
     for (int k = static_cast<int>(g_.steps.size()) - 1; k >= 0; --k) {
       const Step& s = step(k);
+      if (plan_->kept && plan_->kept->steps[static_cast<size_t>(k)]) {
+        dead_[static_cast<size_t>(k)] = 1;
+        if (s.pointwise()) continue;
+        for (const Operand& o : s.out) plan_->bytes_before += bytes(o);
+        continue;
+      }
       if (s.pointwise() && last_use_[static_cast<size_t>(s.out[0].buffer)] < 0) {
         dead_[static_cast<size_t>(k)] = 1;
         ++plan_->dead_ops;
@@ -365,13 +374,15 @@ class Planner {
 
 }  // namespace
 
-std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, const CompileOptions& o) {
-  Planner planner(g, std::move(alive), o, ByRows::where_it_pays);
+std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, const CompileOptions& o,
+                                      const std::shared_ptr<const Kept>& kept) {
+  Planner planner(g, std::move(alive), o, ByRows::where_it_pays, kept);
   const std::shared_ptr<Plan> plan = planner.take();
   const bool by_rows = !plan->row_groups.empty();
   if (tunes(o) && plan->tuner->chooses() && (by_rows || planner.declined_rows()))
     plan->choice =
-        std::make_shared<PlanChoice>(Planner(g, plan->alive, o, by_rows ? ByRows::none : ByRows::all).take());
+        std::make_shared<PlanChoice>(Planner(g, plan->alive, o, by_rows ? ByRows::none : ByRows::all, kept).take());
+  if (!kept) plan->constants = Constants::find(plan->graph(g), *plan, o);
   return plan;
 }
 

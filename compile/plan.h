@@ -16,6 +16,8 @@
 namespace weft::graph {
 
 class Code;
+class Constants;
+struct Kept;
 class Tuner;
 class PlanChoice;
 
@@ -91,10 +93,12 @@ struct Plan {
   }
   /// By buffer: it is needed for longer than in the recording, where others may have its memory by then. Empty: none.
   std::vector<char> longer;
-  size_t unplanned_bytes = 0;          ///< the same one by one, each result from its op to its last use
-  std::shared_ptr<Code> code;          ///< of the groups (code.h)
-  std::shared_ptr<Tuner> tuner;        ///< null: the mode has none (tune.h)
-  std::shared_ptr<PlanChoice> choice;  ///< null: there is no other plan to choose (plan_choice.h)
+  size_t unplanned_bytes = 0;            ///< the same one by one, each result from its op to its last use
+  std::shared_ptr<Code> code;            ///< of the groups (code.h)
+  std::shared_ptr<Tuner> tuner;          ///< null: the mode has none (tune.h)
+  std::shared_ptr<PlanChoice> choice;    ///< null: there is no other plan to choose (plan_choice.h)
+  std::shared_ptr<const Kept> kept;      ///< null: no step is left out because of its numbers (constants.h)
+  std::shared_ptr<Constants> constants;  ///< null: no step could be
   /// This, or the other one where that was chosen.
   const Plan& chosen() const;
   size_t kernels = 0, fused_ops = 0, dead_ops = 0;
@@ -103,7 +107,8 @@ struct Plan {
   size_t bytes_before = 0, bytes_after = 0;  ///< read and written by kernels that can fuse: one by one, and as planned
 };
 
-/// `alive`: of each buffer, whether its contents are wanted after the run (inputs always are).
-std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, const CompileOptions& o);
+/// `alive`: of each buffer, whether its contents are wanted after the run (inputs always are). `kept`: Plan::kept.
+std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, const CompileOptions& o,
+                                      const std::shared_ptr<const Kept>& kept = nullptr);
 
 }  // namespace weft::graph

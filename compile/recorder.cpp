@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "compile/constants.h"
 #include "compile/execute.h"
 #include "compile/plan_choice.h"
 #include "compile/report.h"
@@ -447,7 +448,7 @@ void Recorder::run(bool in_the_middle) {
       entry_->plan = plan;
     if (!passing_.empty() && (!entry_->passing || *entry_->passing != passing_))
       entry_->passing = std::make_shared<const std::vector<char>>(passing_);
-    place_results(plan);
+    if (!plan->constants) place_results(plan);
     ++entry_->runs;
     entry_->last = cache_.calls;
     ++(whole ? cache_.matched : cache_.recorded);
@@ -457,8 +458,16 @@ void Recorder::run(bool in_the_middle) {
     cache_.expected[stretch_] = entry_;
   }
   ++stretch_;
+  bool open = false;
+  if (plan->constants && !recording_) {
+    const auto constants = plan->constants;
+    if (auto kept = constants->plan_for(entry_->graph, *plan, data_, data_at_)) plan = std::move(kept);
+    open = constants->open();
+    std::lock_guard lock(cache_.mutex);
+    place_results(plan);
+  }
   if (observed_) tell(plan, !whole);
-  useless_ &= whole && !in_the_middle && !pays(plan->chosen(), at_) && !(plan->choice && plan->choice->open());
+  useless_ &= whole && !in_the_middle && !open && !pays(plan->chosen(), at_) && !(plan->choice && plan->choice->open());
   if (!recording_) execute(entry_->graph, *plan);
 }
 

@@ -93,6 +93,9 @@ inline size_t number_at(const Step& s, size_t input) {
   return (static_cast<size_t>(s.params) * sizeof(Scalar) + kAlign - 1) / kAlign * kAlign + input * kNumber;
 }
 
+/// Whether a step's data say the same; a Scalar has bytes that mean nothing.
+bool same_numbers(const Step& s, const unsigned char* a, const unsigned char* b);
+
 /// Takes the kernels of one call on this thread. Each is compared with the recording that the last call made; as long
 /// as they agree nothing but addresses and numbers is noted. Where they differ, another recording that begins alike
 /// takes over, or a new one is made from what matched. What was put off runs when the host asks for memory, and at the
@@ -186,7 +189,7 @@ class Recorder final : public detail::Deferral {
   const Layout& layout_now(const Plan& plan) const;
   /// The tensor outlives the stretch, or the host wants its memory.
   void need_memory(Known& k);
-  void run_step(const Step& s, size_t at, Storage* storages);
+  void run_step(size_t at, const Step& s);
   /// `loops`: generated ones, if there are any.
   void run_group(const Graph& g, const Plan& plan, const Plan::Run& run,
                  std::span<const std::vector<cpu::FusedSegment>> loops, const cpu::FusedCut& cut);

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "compile/code.h"
+#include "compile/constants.h"
 #include "compile/execute.h"
 #include "compile/report.h"
 #include "compile/tune.h"
@@ -23,7 +24,13 @@ bool same_scalar(const unsigned char* a, const unsigned char* b) {
   return x.i64() == y.i64() && std::memcmp(&d[0], &d[1], sizeof d[0]) == 0 && x.dtype() == y.dtype();
 }
 
-// Of a step's data; a Scalar has bytes that mean nothing.
+bool same_ops(const Graph& a, const Graph& b) {
+  return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(),
+                    [](const Step& x, const Step& y) { return x.same(y); });
+}
+
+}  // namespace
+
 bool same_numbers(const Step& s, const unsigned char* a, const unsigned char* b) {
   if (!s.pointwise()) return s.attrs_bytes == 0 || std::memcmp(a, b, s.attrs_bytes) == 0;
   for (size_t p = 0; p < static_cast<size_t>(s.params); ++p)
@@ -33,13 +40,6 @@ bool same_numbers(const Step& s, const unsigned char* a, const unsigned char* b)
       return false;
   return true;
 }
-
-bool same_ops(const Graph& a, const Graph& b) {
-  return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(),
-                    [](const Step& x, const Step& y) { return x.same(y); });
-}
-
-}  // namespace
 
 std::string Facts::difference(const Facts& now) const {
   // Calls that begin at once in several threads may each keep a recording of the same.
@@ -229,6 +229,8 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
       p->storage = s;
       p->offset = static_cast<int64_t>(b);
       made.push_back(Tensor::from_impl(p));
+    } else if (f.plan->kept && f.plan->kept->holds(b)) {
+      point(b, f.plan->kept->place(b));
     } else if (layout.at[b] >= 0) {
       point(b, block->at() + layout.at[b]);
     }

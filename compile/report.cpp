@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "compile/code.h"
+#include "compile/constants.h"
 #include "compile/plan_choice.h"
 #include "compile/tune.h"
 #include "core/call_site.h"
@@ -58,6 +59,12 @@ std::string call_text(const CallSite& site, Frames& frames) {
 
 std::string plan_text(const Graph& g, const Plan& p, Frames& frames) {
   std::string text;
+  if (p.kept) {
+    text += detail::format("  kept from call to call, {} bytes:", {p.kept->bytes});
+    for (size_t k = 0; k < g.steps.size(); ++k)
+      if (p.kept->steps[k]) text += " " + g.steps[k].name();
+    text += "\n";
+  }
   for (const auto& run : p.runs) {
     const auto name = [&](int k) { return g.steps[static_cast<size_t>(k)].name(); };
     const Step& first = g.steps[static_cast<size_t>(run.first)];
@@ -107,7 +114,8 @@ std::string report(Cache& c) {
   Frames frames;
   for (size_t i = 0; i < c.entries.size(); ++i) {
     const Entry& e = *c.entries[i];
-    const Plan& p = e.plan->chosen();
+    const auto used = in_use(e.plan);
+    const Plan& p = used->chosen();
     text += detail::format(
         "recording {}: {} ops in {} kernels, run {} times; {} ops fused, {} not needed, {} computed before, {} run "
         "twice to save memory; pointwise bytes {} -> {}; memory within the call {} -> {} bytes{}\n",
@@ -125,7 +133,7 @@ std::string report(Cache& c) {
       }
       text += "\n";
     }
-    if (e.plan->choice) text += e.plan->choice->describe();
+    if (used->choice) text += used->choice->describe();
     if (p.tuner) text += p.tuner->describe();
   }
   for (const std::string& r : c.matched_because) text += "no direct replay: " + r + "\n";
