@@ -6,6 +6,7 @@
 #include "compile/layout.h"
 #include "compile/record_text.h"
 #include "compile/recorder.h"
+#include "compile/report.h"
 #include "core/error.h"
 #include "core/ops/copy.h"
 #include "core/ops/gather.h"
@@ -185,6 +186,7 @@ std::shared_ptr<const Plan> Constants::plan_for(const Graph& recorded, const Pla
   } else if (!plan_) {
     try {
       plan_ = make(recorded, base, [&](size_t k) { return of(k).data(); });
+      if (debug_level() >= 3) debug(3, "plan:\n" + plan_text(recorded, *plan_));
     } catch (const Error&) {  // the plan that leaves nothing out tells whoever needs it
       given_up_ = true;
     }

@@ -8,7 +8,7 @@ namespace weft::fuzz {
 
 /// Several steps at once, of kinds that single random ones seldom meet: an operand that dies where it is read at two
 /// places, large results whose last uses are in another order than their first, in one part of a cut call or in
-/// several, changes in place through views.
+/// several, changes in place through views, what is made of numbers alone and changed between its uses.
 class Patterns : protected Arguments {
  protected:
   using Arguments::Arguments;
@@ -16,12 +16,15 @@ class Patterns : protected Arguments {
   void pattern() {
     const size_t slots = env_[0].size();
     std::vector<int> passing;  // what nothing but the pattern uses
-    switch (below(3)) {
+    switch (below(4)) {
       case 0:
         two_reads(passing);
         break;
       case 1:
         out_of_order(passing);
+        break;
+      case 2:
+        of_numbers(passing);
         break;
       default:
         in_place_through_views(passing);
@@ -220,6 +223,64 @@ class Patterns : protected Arguments {
     }
     for (int s : living)
       if (one_in(2)) passing.push_back(s);
+  }
+
+  // The same in every call with the same numbers, until something else is written to it.
+  void of_numbers(std::vector<int>& passing) {
+    const int x = matrix();
+    if (x < 0) return;
+    const Dims sizes = at(x)->sizes();
+    if (sizes.size() != 2) return;
+    const std::vector<int64_t> list(sizes.begin(), sizes.end());
+    std::vector<int> living;
+    const auto keep = [&](int s) {
+      if (s >= 0) living.push_back(s);
+    };
+    const auto some = [&] { return living[rng_() % living.size()]; };
+    const auto start = [&] {
+      switch (below(4)) {
+        case 0:
+          return keep(made("ones_like", {slot(x)}));
+        case 1: {
+          const int line = made("linspace", {number(), number(), literal(list[1])});
+          return keep(made("expand", {slot(line), literal(list)}));
+        }
+        default:
+          return keep(made("full", {literal(list), number()}));
+      }
+    };
+    start();
+    for (int64_t n = 3 + below(9); n > 0 && !living.empty(); --n) {
+      if (may_read_ && one_in(12)) host_reads(some());
+      const int a = some();
+      switch (below(9)) {
+        case 0:
+          start();
+          break;
+        case 1:
+          keep(made(one_in(2) ? "tril" : "triu", {slot(a)}));
+          break;
+        case 2:
+          keep(made("cumsum", {slot(a), literal(below(2))}));
+          break;
+        case 3:
+          keep(made(unary(), {slot(a)}));
+          break;
+        case 4:
+          keep(made(binary(), {slot(a), slot(some())}));
+          break;
+        case 5:
+          in_place(one_in(2) ? "mul_" : "fill_", {slot(one_in(2) ? a : view_beside(a)), number()});
+          break;
+        case 6:
+          if (one_in(3)) in_place("add_", {slot(view_beside(a)), slot(x)});
+          break;
+        default:
+          made(binary(), {slot(x), slot(one_in(2) ? a : view_beside(a))});
+      }
+    }
+    for (int s : living)
+      if (!one_in(6)) passing.push_back(s);
   }
 
   void in_place_through_views(std::vector<int>& passing) {

@@ -288,8 +288,9 @@ Verdict check(const Program& p) {
   auto body = [&p](const std::vector<Tensor>& inputs, int variation) { return run(p, inputs, variation); };
   const Outcome eager[2] = {outcome(p, 0, body), outcome(p, 1, body)};
   auto fast = compile(body, {.on_fallback = OnFallback::silent});
-  constexpr int variations[] = {0, 0, 1};
-  for (int k = 0; k < 3 && v.difference.empty(); ++k) {
+  constexpr int variations[] = {0, 0, 1, 1, 1, 1, 0, 0};  // what numbers make is kept when they come again
+  const int calls = p.seed % 4 == 1 ? 8 : 3;
+  for (int k = 0; k < calls && v.difference.empty(); ++k) {
     const Outcome& want = eager[variations[k]];
     const Outcome got = outcome(p, variations[k], fast);
     v.difference = differ(got, want);
