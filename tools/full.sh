@@ -77,10 +77,10 @@ case $1 in
     other_build asan "|bench" -DWEFT_SANITIZE=address
     ;;
   tsan)
-    other_build tsan "|bench|slice" -DWEFT_SANITIZE=thread
+    other_build tsan "|bench|slice|golden" -DWEFT_SANITIZE=thread
     ;;
   fuzz)
-    "$weft_root/tools/fuzz_readers" 60
+    "$weft_root/tools/fuzz_readers" 15
     ;;
   clang)
     command -v clang++ >/dev/null || skip "clang++ is not installed"

@@ -9,6 +9,7 @@
 #include "core/half.h"
 #include "core/parallel.h"
 #include "tests/catch.h"
+#include "tests/sanitized.h"
 
 using namespace weft;
 using cpu::Conv;
@@ -123,6 +124,7 @@ double worst(const std::vector<T>& got, const std::vector<double>& want) {
 
 template <class T>
 void check_random(DType dtype, unsigned seed, int rounds, double tolerance) {
+  if (kThreadSanitized) rounds /= 8;  // the definition takes nearly all of the time
   std::mt19937 rng(seed);
   for (int round = 0; round < rounds; ++round) {
     Problem p = random_problem(rng);
