@@ -142,8 +142,8 @@ DirectCall::DirectCall(CompiledState& state, std::vector<Argument> arguments)
 DirectCall::~DirectCall() = default;
 
 bool DirectCall::run() {
-  if (watched_thread()) return false;
   graph::Cache& cache = state_->cache;
+  if (watched_thread() || cache.check_fused) return false;
   for (size_t i = 0; i < arguments_.size(); ++i) {
     const bool module = arguments_[i].kind == Argument::Kind::module && !cache.options.pure;
     if (arguments_[i].kind != Argument::Kind::unknown && !module) continue;

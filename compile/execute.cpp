@@ -187,13 +187,17 @@ void Recorder::execute(const Graph& recorded, const Plan& first) {
     }
     std::string name;
     if (detail::profiling()) [[unlikely]]
-      name = (run.fused ? "fused " : "run ") + g.steps[static_cast<size_t>(run.first)].name();
+      name = run_text(g, plan, run);
     const detail::ProfileScope scope({.kind = detail::ProfileKind::range, .name = name});
     if (debug_level() >= 4) [[unlikely]]
-      debug(4, (run.fused ? "fused from " : "run ") + g.steps[static_cast<size_t>(run.first)].name());
+      debug(4, run_text(g, plan, run));
     if (run.fused) {
       const Choice& way = tuning.begin(static_cast<size_t>(r));
-      run_group(g, plan, run, Generated::of(way.records ? nullptr : code, static_cast<size_t>(r)), way.cut);
+      const auto loops = Generated::of(way.records ? nullptr : code, static_cast<size_t>(r));
+      if (cache_.check_fused) [[unlikely]]
+        check_group(g, plan, run, loops, way.cut);
+      else
+        run_group(g, plan, run, loops, way.cut);
       tuning.end(static_cast<size_t>(r));
     } else {
       run_step(static_cast<size_t>(run.first), g.steps[static_cast<size_t>(run.first)]);

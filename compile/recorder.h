@@ -41,15 +41,20 @@ inline constexpr int kMostUseless = 3;
 /// Whether call `n` since then looks again: after 64, 128, ..., 1024 calls, then every 1024.
 inline bool looks_again(int64_t n) { return n >= 64 && ((n & (n - 1)) == 0 || n % 1024 == 0); }
 
+/// WEFT_CHECK_FUSED=1: fused kernels are compared with their ops one by one, and no call is replayed directly.
+bool checks_fused();
+
 /// What a compiled function keeps between calls. Any thread may use it.
 struct Cache {
   explicit Cache(const CompileOptions& o) : options(o) {}
   const CompileOptions options;
+  const bool check_fused = checks_fused();
   std::mutex mutex;
   std::vector<std::shared_ptr<Entry>> entries;
   std::vector<std::shared_ptr<Entry>> expected;  ///< of the last call: its first stretch, its second, ...
   std::vector<std::string> reasons;              ///< why stretches were recorded, the latest last
   std::vector<std::string> breaks;               ///< after which step the host read memory, each once
+  std::vector<std::string> wrong;                ///< fused kernels with other bits than their ops (check_fused.cpp)
   std::vector<std::string> explained;            ///< the same where an op says why it does (core/host_read.h)
   int useless = 0;                               ///< calls in a row that matched and gained nothing by waiting
   int64_t since_useless = 0;                     ///< calls since there were kMostUseless
@@ -193,6 +198,9 @@ class Recorder final : public detail::Deferral {
   /// `loops`: generated ones, if there are any.
   void run_group(const Graph& g, const Plan& plan, const Plan::Run& run,
                  std::span<const std::vector<cpu::FusedSegment>> loops, const cpu::FusedCut& cut);
+  /// The same, then its steps one by one, whose results count where they differ; that is said.
+  void check_group(const Graph& g, const Plan& plan, const Plan::Run& run,
+                   std::span<const std::vector<cpu::FusedSegment>> loops, const cpu::FusedCut& cut);
   const char* number(const Step& s, size_t at, size_t input) const;
   const Scalar* params(const Step& s, size_t at) const;
   /// A recording whose first steps are those of this stretch, and then `now`; or which ends here (null).

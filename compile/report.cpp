@@ -66,30 +66,32 @@ std::string plan_text(const Graph& g, const Plan& p, Frames& frames) {
     text += "\n";
   }
   for (const auto& run : p.runs) {
-    const auto name = [&](int k) { return g.steps[static_cast<size_t>(k)].name(); };
     const Step& first = g.steps[static_cast<size_t>(run.first)];
-    if (run.rows >= 0) {
-      const cpu::RowGroup& group = p.row_groups[static_cast<size_t>(run.rows)];
-      text += detail::format("  fused, {} rows at a time:", {group.block});
-      for (const cpu::RowPart& part : group.parts) {
-        if (part.call >= 0) text += " " + name(group.calls[static_cast<size_t>(part.call)].step);
-        for (int i = 0; i < part.steps; ++i)
-          text += " " + name(p.step_of[static_cast<size_t>(run.steps_at + part.steps_at + i)]);
-      }
-    } else if (run.fused) {
-      text += "  fused:";
-      for (int i = run.steps_at; i < run.steps_at + run.steps; ++i)
-        text += " " + name(p.step_of[static_cast<size_t>(i)]);
-    } else {
-      text += (run.again ? "  again " : "  ") + name(run.first);
-    }
-    text += detail::format("  {}{}\n", {first.out.empty() ? Dims() : first.out[0].sizes,
-                                        call_text(g.sites[static_cast<size_t>(run.first)], frames)});
+    text += detail::format("  {}  {}{}\n", {run_text(g, p, run), first.out.empty() ? Dims() : first.out[0].sizes,
+                                            call_text(g.sites[static_cast<size_t>(run.first)], frames)});
   }
   return text;
 }
 
 }  // namespace
+
+std::string run_text(const Graph& g, const Plan& p, const Plan::Run& run) {
+  const auto name = [&](int k) { return g.steps[static_cast<size_t>(k)].name(); };
+  if (!run.fused) return (run.again ? "again " : "") + name(run.first);
+  std::string text = "fused:";
+  if (run.rows < 0) {
+    for (int i = run.steps_at; i < run.steps_at + run.steps; ++i) text += " " + name(p.step_of[static_cast<size_t>(i)]);
+    return text;
+  }
+  const cpu::RowGroup& group = p.row_groups[static_cast<size_t>(run.rows)];
+  text = detail::format("fused, {} rows at a time:", {group.block});
+  for (const cpu::RowPart& part : group.parts) {
+    if (part.call >= 0) text += " " + name(group.calls[static_cast<size_t>(part.call)].step);
+    for (int i = 0; i < part.steps; ++i)
+      text += " " + name(p.step_of[static_cast<size_t>(run.steps_at + part.steps_at + i)]);
+  }
+  return text;
+}
 
 std::string call_text(const CallSite& site) {
   Frames frames;
@@ -136,6 +138,7 @@ std::string report(Cache& c) {
     if (used->choice) text += used->choice->describe();
     if (p.tuner) text += p.tuner->describe();
   }
+  for (const std::string& w : c.wrong) text += w + "\n";
   for (const std::string& r : c.matched_because) text += "no direct replay: " + r + "\n";
   for (const std::string& r : c.reasons) text += "recorded: " + r + "\n";
   for (const std::string& b : c.explained) text += "ended in the middle, as its ops need, " + b + "\n";

@@ -9,6 +9,8 @@ namespace weft::graph {
 std::string report(Cache& cache);
 /// A line per kernel of a plan.
 std::string plan_text(const Graph& g, const Plan& plan);
+/// The ops of a kernel of it: "fused: mul add".
+std::string run_text(const Graph& g, const Plan& plan, const Plan::Run& run);
 /// The function of the user that a step comes from, as " at NAME"; "" when it has no name.
 std::string call_text(const CallSite& site);
 
