@@ -25,10 +25,23 @@ constexpr size_t kLeast = 4096;             // bytes that the steps make
 constexpr size_t kMost = size_t{16} << 20;  // bytes kept between calls
 constexpr size_t kMostMade = 4 * kMost;     // bytes in memory while they are made
 constexpr int kMostRounds = 16;
-constexpr int kFewChanges = 2, kRunsEach = 32;  // of numbers, and runs that excuse one more
+constexpr size_t kMostOfAll = 4 * kMost;             // bytes kept in the process
+constexpr int64_t kFewChanges = 2, kRunsEach = 128;  // of numbers, and runs that excuse one more
 constexpr size_t kAlignment = 64;
 
-// Whether results depend on nothing but the bytes and numbers that the kernel is given. A user's op may read more.
+std::atomic<size_t> kept_in_all = 0;
+
+// Null: there is too much already.
+std::shared_ptr<const void> count(size_t bytes) {
+  if (kept_in_all.fetch_add(bytes) + bytes > kMostOfAll) {
+    kept_in_all.fetch_sub(bytes);
+    return nullptr;
+  }
+  return std::shared_ptr<const void>(&kept_in_all, [bytes](const void*) { kept_in_all.fetch_sub(bytes); });
+}
+
+// Whether results depend on nothing but the bytes and numbers that the kernel is given, which it takes as they are: the
+// checks of values before it (core/ops/require.h) do not run again. A user's op may read more.
 bool repeats(const Step& s) {
   if (s.pointwise()) return record_text(s.info) != nullptr;
   static const OpRecord* const known[] = {
@@ -47,8 +60,9 @@ bool overwritten(const Step& s, size_t i) {
 
 class Finder {
  public:
-  Finder(const Graph& g, const Plan& plan)
+  Finder(const Graph& g, const Plan& plan, Numerics numerics)
       : g_(g),
+        numerics_(numerics),
         live_(g.steps.size(), 0),
         constant_(g.steps.size(), 0),
         in_memory_(g.buffers.size(), 0),
@@ -133,6 +147,8 @@ class Finder {
 
   bool could_be(const Step& s) const {
     if (s.out.empty() || !repeats(s)) return false;
+    // Rounded here, and perhaps not where it is fused.
+    if (numerics_ == Numerics::fast && (s.out[0].dtype == DType::bf16 || s.out[0].dtype == DType::f16)) return false;
     for (size_t i = 0; i < s.in.size(); ++i)
       if (s.in[i].in_memory() && !overwritten(s, i) && !state_[static_cast<size_t>(s.in[i].buffer)]) return false;
     bool could = true;
@@ -144,19 +160,20 @@ class Finder {
   }
 
   const Graph& g_;
+  const Numerics numerics_;
   std::vector<char> live_, constant_;                     // by step
   std::vector<char> in_memory_, varies_, state_, reads_;  // by buffer
 };
 
-}  // namespace
-
-std::shared_ptr<Constants> Constants::find(const Graph& g, const Plan& plan, const CompileOptions& o) {
-  Finder finder(g, plan);
-  if (!finder.find() || finder.made() < kLeast || finder.made() > kMostMade) return nullptr;
+// Nothing where there are none that matter.
+Kept find_constants(const Graph& g, const Plan& plan, Numerics numerics) {
+  Finder finder(g, plan, numerics);
+  if (!finder.find() || finder.made() < kLeast || finder.made() > kMostMade) return {};
   Kept kept = finder.take();
-  if (kept.bytes == 0 || kept.bytes > kMost) return nullptr;
-  return std::shared_ptr<Constants>(new Constants(std::move(kept), o));
+  return kept.bytes > 0 && kept.bytes <= kMost ? kept : Kept();
 }
+
+}  // namespace
 
 std::shared_ptr<const Plan> Constants::plan_for(const Graph& recorded, const Plan& base,
                                                 std::span<const unsigned char> data,
@@ -164,6 +181,13 @@ std::shared_ptr<const Plan> Constants::plan_for(const Graph& recorded, const Pla
   const std::lock_guard lock(mutex_);
   if (given_up_) return nullptr;
   const Graph& g = base.graph(recorded);
+  if (found_.steps.empty()) {
+    found_ = find_constants(g, base, options_.numerics);
+    if (found_.steps.empty()) {
+      given_up_ = true;
+      return nullptr;
+    }
+  }
   const auto of = [&](size_t k) {
     const size_t end = k + 1 < data_at.size() ? data_at[k + 1] : data.size();
     return data.subspan(data_at[k], end - data_at[k]);
@@ -178,7 +202,7 @@ std::shared_ptr<const Plan> Constants::plan_for(const Graph& recorded, const Pla
   ++runs_;
   if (!same) {
     changes_ += runs_ > 1;
-    given_up_ = changes_ > kFewChanges + runs_ / kRunsEach;
+    if (changes_ > kFewChanges + runs_ / kRunsEach) given_up_ = true;
     plan_ = nullptr;
     numbers_.clear();
     for (size_t k = 0; k < found_.steps.size(); ++k)
@@ -186,8 +210,10 @@ std::shared_ptr<const Plan> Constants::plan_for(const Graph& recorded, const Pla
   } else if (!plan_) {
     try {
       plan_ = make(recorded, base, [&](size_t k) { return of(k).data(); });
-      if (debug_level() >= 3) debug(3, "plan:\n" + plan_text(recorded, *plan_));
-    } catch (const Error&) {  // the plan that leaves nothing out tells whoever needs it
+      if (plan_ && debug_level() >= 3) debug(3, "plan:\n" + plan_text(recorded, *plan_));
+    } catch (const Error&) {  // the plan that leaves nothing out may do, or tells whoever needs it
+      given_up_ = true;
+    } catch (const std::bad_alloc&) {
       given_up_ = true;
     }
   }
@@ -198,6 +224,8 @@ template <class Data>
 std::shared_ptr<const Plan> Constants::make(const Graph& recorded, const Plan& base, Data data_of) const {
   const Graph& g = base.graph(recorded);
   const auto kept = std::make_shared<Kept>(found_);
+  kept->counted = count(kept->bytes);
+  if (!kept->counted) return nullptr;
   kept->block = StorageBlock::allocate(kept->bytes);
   const Running running;
   std::vector<Block> blocks;  // of what only they themselves read
@@ -229,7 +257,7 @@ std::shared_ptr<const Plan> Constants::latest() const {
 
 bool Constants::open() const {
   const std::lock_guard lock(mutex_);
-  return !given_up_ && !plan_;
+  return !given_up_ && !plan_ && runs_ < kFewChanges + 2;
 }
 
 std::shared_ptr<const Plan> in_use(const std::shared_ptr<const Plan>& plan) {

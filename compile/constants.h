@@ -1,5 +1,7 @@
 #pragma once
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -20,6 +22,7 @@ struct Kept {
   std::vector<ptrdiff_t> at;  ///< by buffer: where it lies in the block; -1: it is not kept
   size_t bytes = 0;
   std::shared_ptr<StorageBlock> block;
+  std::shared_ptr<const void> counted;  ///< among all that is kept in the process
 
   bool holds(size_t buffer) const { return at[buffer] >= 0; }
   char* place(size_t buffer) const { return block->data() + at[buffer]; }
@@ -28,8 +31,7 @@ struct Kept {
 /// Of one plan that leaves nothing out. Any thread may use it.
 class Constants {
  public:
-  /// Null: the plan has none that matter. `g`: as it runs it.
-  static std::shared_ptr<Constants> find(const Graph& g, const Plan& plan, const CompileOptions& o);
+  explicit Constants(const CompileOptions& o) : options_(o) {}
   /// The plan of a run with these numbers (`data`: of all steps, that of step k from data_at[k] on); null: the one that
   /// leaves nothing out. It may have to be made.
   std::shared_ptr<const Plan> plan_for(const Graph& recorded, const Plan& base, std::span<const unsigned char> data,
@@ -38,19 +40,20 @@ class Constants {
   std::shared_ptr<const Plan> latest() const;
   /// There may be something to keep after the next run.
   bool open() const;
+  /// plan_for() is null from now on.
+  bool given_up() const { return given_up_.load(std::memory_order_relaxed); }
 
  private:
-  Constants(Kept kept, const CompileOptions& o) : found_(std::move(kept)), options_(o) {}
   template <class Data>
   std::shared_ptr<const Plan> make(const Graph& recorded, const Plan& base, Data data_of) const;
 
-  const Kept found_;  ///< without a block
   const CompileOptions options_;
   mutable std::mutex mutex_;
+  Kept found_;                          ///< without a block; no steps: nobody has looked
   std::vector<unsigned char> numbers_;  ///< of the last run, those of the steps
   std::shared_ptr<const Plan> plan_;    ///< for numbers_; null: none yet
-  int runs_ = 0, changes_ = 0;          ///< of numbers_
-  bool given_up_ = false;
+  int64_t runs_ = 0, changes_ = 0;      ///< of numbers_
+  std::atomic<bool> given_up_ = false;
 };
 
 /// What `plan` runs as now: with its constants kept, where they are.

@@ -19,7 +19,13 @@ void Seen::drop() {
   idle.clear();
   same.clear();
   any = false;
+  facts = {};
   agreed = tries = 0;
+}
+
+void Seen::refuse(const std::string& why) {
+  drop();
+  refused = why;
 }
 
 std::shared_ptr<Seen> DirectTable::find(const std::vector<uint64_t>& signature, size_t most) {
@@ -241,9 +247,9 @@ void DirectCall::learn(const std::vector<Argument>& after, const std::vector<Ten
       }
       s.drop();
       gave_up = verifies_;
-      if (gave_up) s.refused = why;
+      if (gave_up) s.refuse(why);
     } else if (!why.empty() && judged) {
-      s.refused = why;
+      s.refuse(why);
     } else if (why.empty() && !observed_->recorded) {
       if (s.agreed) why = s.facts.difference(facts);
       s.agreed = why.empty() ? s.agreed + 1 : 1;
@@ -263,11 +269,11 @@ void DirectCall::learn(const std::vector<Argument>& after, const std::vector<Ten
         graph::debug(1, "direct replay begins");
         return;
       }
-      if (++s.tries >= graph::kMostTries && !why.empty()) s.refused = why;
+      if (++s.tries >= graph::kMostTries && !why.empty()) s.refuse(why);
     } else {
       s.agreed = 0;
       if (++s.tries >= graph::kMostTries)
-        s.refused = why = why.empty() ? "calls are recorded again and again" : why;
+        s.refuse(why = why.empty() ? "calls are recorded again and again" : why);
       else
         why.clear();
     }

@@ -31,6 +31,8 @@ struct Seen {
 
   /// Nothing is ready, and learning begins again.
   void drop();
+  /// No call is watched or replayed any more.
+  void refuse(const std::string& why);
 };
 
 /// Why a matched call cannot be replayed; "" when it can, and then `facts` are what it came to. `arguments`: the

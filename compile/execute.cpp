@@ -57,8 +57,13 @@ void run_step(const Step& s, const unsigned char* data, Storage* storages, std::
   Storage number_storage;
   number_storage.owned = false;
   number_storage.retain();
-  in.clear();
-  out.clear();
+  struct Clear {  // before the number's storage ends, whatever the kernel does
+    std::vector<Tensor>&in, &out;
+    ~Clear() {
+      in.clear();
+      out.clear();
+    }
+  } clear{in, out};
   for (size_t i = 0; i < s.in.size(); ++i) {
     const Operand& o = s.in[i];
     if (o.buffer == Operand::kNumber) {
@@ -75,8 +80,6 @@ void run_step(const Step& s, const unsigned char* data, Storage* storages, std::
   else
     s.op->cpu({*s.op, in.data(), static_cast<int>(in.size()), out.data(), static_cast<int>(out.size()),
                s.attrs_bytes ? data : nullptr});
-  in.clear();
-  out.clear();
 }
 
 void Recorder::run_step(size_t at, const Step& s) {

@@ -382,7 +382,7 @@ std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, c
   if (tunes(o) && plan->tuner->chooses() && (by_rows || planner.declined_rows()))
     plan->choice =
         std::make_shared<PlanChoice>(Planner(g, plan->alive, o, by_rows ? ByRows::none : ByRows::all, kept).take());
-  if (!kept) plan->constants = Constants::find(plan->graph(g), *plan, o);
+  if (!kept) plan->constants = std::make_shared<Constants>(o);
   return plan;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "compile/code.h"
+#include "compile/constants.h"
 #include "compile/tune_store.h"
 #include "core/error.h"
 #include "core/parallel.h"
@@ -34,6 +35,11 @@ void PlanChoice::restart(int threads, const Graph& recorded, const Plan& plan) {
   contest_ = Contest(2);
   key_ = tuning_key() + detail::format("{} threads, plans\n", {threads});
   for (char a : plan.alive) key_ += a ? '1' : '0';
+  key_ += plan.row_groups.empty() ? "\nrows are the other" : "\nrows are the first";
+  if (plan.kept) {
+    key_ += ", without ";
+    for (char left_out : plan.kept->steps) key_ += left_out ? '1' : '0';
+  }
   key_ += "\n" + recorded.str();
   const auto kept = find_tuned(key_, 1);
   kept_ = kept.has_value();

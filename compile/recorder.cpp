@@ -448,7 +448,7 @@ void Recorder::run(bool in_the_middle) {
       entry_->plan = plan;
     if (!passing_.empty() && (!entry_->passing || *entry_->passing != passing_))
       entry_->passing = std::make_shared<const std::vector<char>>(passing_);
-    if (!plan->constants) place_results(plan);
+    if (plan->constants->given_up() || recording_) place_results(plan);
     ++entry_->runs;
     entry_->last = cache_.calls;
     ++(whole ? cache_.matched : cache_.recorded);
@@ -459,7 +459,7 @@ void Recorder::run(bool in_the_middle) {
   }
   ++stretch_;
   bool open = false;
-  if (plan->constants && !recording_) {
+  if (!plan->constants->given_up() && !recording_) {
     const auto constants = plan->constants;
     if (auto kept = constants->plan_for(entry_->graph, *plan, data_, data_at_)) plan = std::move(kept);
     open = constants->open();

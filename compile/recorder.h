@@ -19,7 +19,8 @@ inline constexpr char kKept = 0, kPassed = 1, kSeen = 2;
 
 /// Which large results of a call lie in one block (Layout::results).
 struct ResultPlaces {
-  std::shared_ptr<const Plan> plan;
+  std::weak_ptr<const Plan> plan;            ///< whose layout it is
+  size_t results;                            ///< of that
   std::vector<ptrdiff_t> at;                 ///< by birth among the large blocks; -1: it does not
   std::vector<size_t> bytes;                 ///< by birth
   mutable std::weak_ptr<StorageBlock> last;  ///< of the latest call; guarded by Cache::mutex

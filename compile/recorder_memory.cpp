@@ -67,7 +67,7 @@ Storage* Recorder::part(size_t bytes) {
     // Somebody still holds results of the last call: one of them would keep the memory of all.
     if (!places_->last.expired()) places_ = nullptr;
     if (!places_) return nullptr;
-    results_bytes_ = places_->plan->with_results.results;
+    results_bytes_ = places_->results;
     make_room(results_bytes_);
     try {
       places_->last = results_ = StorageBlock::allocate(results_bytes_);
@@ -85,9 +85,10 @@ Storage* Recorder::part(size_t bytes) {
 // Where the results of the next call go.
 void Recorder::place_results(const std::shared_ptr<const Plan>& plan) {
   const Layout& layout = plan->with_results;
-  if (!layout.results || (entry_->places && entry_->places->plan == plan)) return;
+  if (!layout.results || (entry_->places && entry_->places->plan.lock() == plan)) return;
   const auto places = std::make_shared<ResultPlaces>();
   places->plan = plan;
+  places->results = layout.results;
   places->at.assign(passing_.size(), -1);
   places->bytes.assign(passing_.size(), 0);
   size_t missing = 0;

@@ -109,8 +109,8 @@ TEST_CASE("a number that changes now and then does not end it") {
   double value = 0;
   const auto f = [&](const Tensor& x) { return x.matmul(full({80, 80}, value).cumsum(0)); };
   auto fast = compile(f);
-  for (int i = 0; i < 400; ++i) {
-    value = i / 40;
+  for (int i = 0; i < 1400; ++i) {
+    value = i / 200;
     const Tensor x = randn({4, 80});
     CHECK(same_bits(fast(x), f(x)));
   }
@@ -126,6 +126,51 @@ TEST_CASE("numbers of each call cost no memory") {
   const int64_t before = memory_stats().allocated;
   for (int i = 0; i < 20; ++i) CHECK(same_bits(fast(x, i), f(x, i)));
   CHECK(memory_stats().allocated == before);
+}
+
+TEST_CASE("what was kept goes when its numbers do, and with the function") {
+  const Tensor x = randn({512, 512});
+  const int64_t before = memory_stats().allocated;
+  constexpr int64_t kOne = 512 * 512 * 4;
+  {
+    const auto f = [](const Tensor& in, double v) {
+      return full({512, 512}, v).cumsum(0).cumsum(1) + in.cumsum(0).sum({.dim = {0}});
+    };
+    auto fast = compile(f);
+    for (int i = 0; i < 6; ++i) fast(x, 1.0);
+    for (int i = 0; i < 20; ++i) fast(x, i);
+    CHECK(memory_stats().allocated - before < kOne);
+  }
+  {
+    double counter = 0;
+    const auto f = [&](const Tensor& in, double v) { return in.matmul(full({512, 512}, v).cumsum(0)) + counter; };
+    auto fast = compile(f, {.mode = CompileMode::reduce_overhead, .pure = true});
+    for (int i = 0; i < 20 * 6; ++i) {
+      counter = i;  // no call is ever replayed directly
+      fast(x, i / 20);
+    }
+    CHECK(memory_stats().allocated - before < 3 * kOne);
+  }
+  CHECK(memory_stats().allocated == before);
+}
+
+TEST_CASE("so many bytes are kept in a process, no more") {
+  const Tensor x = randn({2, 1024});
+  const int64_t before = memory_stats().allocated;
+  const auto f = [](const Tensor& in) { return in.matmul(ones({1024, 1024}).cumsum(0)); };
+  {
+    std::vector<decltype(compile(f))> all;
+    for (int k = 0; k < 20; ++k) {  // 4 MB each
+      all.push_back(compile(f));
+      for (int i = 0; i < 5; ++i) CHECK(same_bits(all.back()(x), f(x)));
+    }
+    if (kNoGaps) CHECK(memory_stats().allocated - before >= int64_t{60} << 20);
+    CHECK(memory_stats().allocated - before <= int64_t{65} << 20);
+  }
+  CHECK(memory_stats().allocated == before);
+  auto again = compile(f);
+  for (int i = 0; i < 5; ++i) again(x);
+  CHECK(kept_ops(again.report()) == (kNoGaps ? 2 : 0));
 }
 
 TEST_CASE("only what is the same in every call is kept") {
