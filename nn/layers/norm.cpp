@@ -66,13 +66,6 @@ LayerNorm::LayerNorm(const Dims& shape, const LayerNormLayerOptions& o)
       eps(o.eps),
       weight(*this, "weight", o.elementwise_affine ? ones(shape) : Tensor()),
       bias(*this, "bias", o.elementwise_affine && o.bias ? zeros(shape) : Tensor()) {}
-LayerNorm::LayerNorm(Module& parent, std::string_view name, const Dims& normalized_shape,
-                     const LayerNormLayerOptions& o)
-    : LayerNorm(normalized_shape, o) {
-  parent.register_module(name, *this);
-}
-LayerNorm::LayerNorm(Module& parent, std::string_view name, int64_t size, const LayerNormLayerOptions& o)
-    : LayerNorm(parent, name, Dims{size}, o) {}
 std::string LayerNorm::extra_repr() const {
   return detail::format("{}, eps={}, elementwise_affine={}",
                         {normalized_shape, detail::short_number(eps), detail::python_bool(weight.defined())});

@@ -121,8 +121,12 @@ struct LayerNormLayerOptions {
 struct LayerNorm : Layer<LayerNorm> {
   LayerNorm(const Dims& normalized_shape, const LayerNormLayerOptions& o = {});
   LayerNorm(int64_t size, const LayerNormLayerOptions& o = {}) : LayerNorm(Dims{size}, o) {}
-  LayerNorm(Module& parent, std::string_view name, const Dims& normalized_shape, const LayerNormLayerOptions& o = {});
-  LayerNorm(Module& parent, std::string_view name, int64_t size, const LayerNormLayerOptions& o = {});
+  LayerNorm(Module& parent, std::string_view name, const Dims& normalized_shape, const LayerNormLayerOptions& o = {})
+      : LayerNorm(normalized_shape, o) {
+    parent.register_module(name, *this);
+  }
+  LayerNorm(Module& parent, std::string_view name, int64_t size, const LayerNormLayerOptions& o = {})
+      : LayerNorm(parent, name, Dims{size}, o) {}
   Tensor forward(const Tensor& x) const {
     return layer_norm(x, normalized_shape, {.weight = weight, .bias = bias, .eps = eps});
   }

@@ -17,7 +17,7 @@ std::atomic<int> runs = 0;  // of an op that is no function: each element of eac
 
 struct Net : nn::Layer<Net> {
   nn::Linear in{*this, "in", 96, 96};
-  nn::LayerNorm norm{*this, "norm", 96};
+  nn::RMSNorm norm{*this, "norm", 96};
   Tensor forward(const Tensor& x) { return norm(x + gelu(in(x)) * 0.5).softmax(-1); }
 };
 
