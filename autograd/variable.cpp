@@ -67,6 +67,8 @@ namespace autograd {
 
 Node* grad_fn(const Tensor& t) {
   TensorImpl* p = t.impl();
+  if (!p) [[unlikely]]
+    detail::no_tensor();
   if (p->base && p->base->requires_grad) {
     uint32_t now = p->storage->version.load(std::memory_order_relaxed);
     if (now != p->view_version && (p->base->grad_fn || p->grad_fn)) {

@@ -209,6 +209,12 @@ Tensor Tensor::wrap(Scalar value) {
   return t;
 }
 
+void detail::no_tensor() {
+  fail_with(Fault::user,
+            "an undefined Tensor is used: default-constructed, moved from, or a gradient that is not there (defined() "
+            "tells)");
+}
+
 int64_t Tensor::size(int64_t d) const { return impl_->sizes[wrap_dim(d, dim(), "size")]; }
 int64_t Tensor::stride(int64_t d) const { return impl_->strides[wrap_dim(d, dim(), "stride")]; }
 

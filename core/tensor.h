@@ -62,7 +62,27 @@ struct BackwardOptions {
   bool create_graph = false;
 };
 
-/// A strided n-dimensional array; a handle, cheap to copy. PyTorch's torch.Tensor.
+namespace detail {
+/// weft::Error: something is asked of an undefined Tensor.
+[[noreturn]] void no_tensor();
+/// What a Tensor points to, asked for with a check.
+class TensorPointer {
+ public:
+  constexpr TensorPointer(TensorImpl* p = nullptr) noexcept : p_(p) {}
+  constexpr operator TensorImpl*() const noexcept { return p_; }
+  TensorImpl* operator->() const {
+    if (!p_) [[unlikely]]
+      no_tensor();
+    return p_;
+  }
+
+ private:
+  TensorImpl* p_;
+};
+}  // namespace detail
+
+/// A strided n-dimensional array; a handle, cheap to copy. PyTorch's torch.Tensor. Whatever is asked of an undefined
+/// one (default-constructed, or an absent gradient) is a weft::Error.
 class Tensor {
  public:
   Tensor() = default;
@@ -168,7 +188,7 @@ class Tensor {
   }
   void check_data_type(int kind, size_t bytes) const;
 
-  TensorImpl* impl_ = nullptr;
+  detail::TensorPointer impl_;
 };
 
 std::ostream& operator<<(std::ostream& out, const Tensor& t);
