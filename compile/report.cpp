@@ -57,6 +57,14 @@ std::string call_text(const CallSite& site, Frames& frames) {
   return unnamed;
 }
 
+// Why an op runs by its own kernel; "" for those that can do nothing else.
+const char* why_alone(const Step& s) {
+  if (s.pointwise())
+    return fusable(s) ? ", alone: no op beside it goes over the same elements"
+                      : ", alone: its operands do not lie along its result";
+  return s.rows.rows > 1 ? ", alone: going by rows would gain nothing" : "";
+}
+
 std::string plan_text(const Graph& g, const Plan& p, Frames& frames) {
   std::string text;
   if (p.kept) {
@@ -67,8 +75,9 @@ std::string plan_text(const Graph& g, const Plan& p, Frames& frames) {
   }
   for (const auto& run : p.runs) {
     const Step& first = g.steps[static_cast<size_t>(run.first)];
-    text += detail::format("  {}  {}{}\n", {run_text(g, p, run), first.out.empty() ? Dims() : first.out[0].sizes,
-                                            call_text(g.sites[static_cast<size_t>(run.first)], frames)});
+    text += detail::format("  {}  {}{}{}\n", {run_text(g, p, run), first.out.empty() ? Dims() : first.out[0].sizes,
+                                              call_text(g.sites[static_cast<size_t>(run.first)], frames),
+                                              run.fused || run.again ? "" : why_alone(first)});
   }
   return text;
 }

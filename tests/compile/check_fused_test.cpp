@@ -4,6 +4,7 @@
 #include "autograd/custom_op.h"
 #include "compile/compile.h"
 #include "tests/catch.h"
+#include "tests/compile/twins.h"
 #include "tests/environment.h"
 #include "tests/same_bits.h"
 #include "weft.h"
@@ -11,6 +12,7 @@
 using namespace weft;
 using Catch::Matchers::Contains;
 using weft::test::EnvironmentVariable;
+using weft::test::Twins;
 
 namespace {
 std::atomic<int> runs = 0;  // of an op that is no function: each element of each run gives another value
@@ -65,22 +67,12 @@ TEST_CASE("nothing is said of fused kernels that are right") {
     const EnvironmentVariable code("WEFT_NATIVE", native);
     const EnvironmentVariable rows("WEFT_FUSE_ROWS", "always");
     manual_seed(1);
-    Net net, twin;
-    twin.load_state_dict(net.state_dict());
-    optim::AdamW own(net.parameters(), {.lr = 1e-2}), other(twin.parameters(), {.lr = 1e-2});
-    const Tensor x = randn({200, 96});
-    const auto step = [&](Net& m, optim::Optimizer& o) {
-      o.zero_grad();
-      Tensor loss = m(x).square().mean();
-      loss.backward();
-      o.step();
-      return loss.detach();
-    };
-    auto fast = compile([&] { return step(net, own); });
-    for (int i = 0; i < 6; ++i) CHECK(same_bits(fast(), step(twin, other)));
+    Twins<Net, optim::AdamW> twins(randn({200, 96}));
+    auto fast = compile([&] { return twins.step(); });
+    for (int i = 0; i < 6; ++i) CHECK(same_bits(fast(), twins.eager_step()));
     const std::string report = fast.report();
     CAPTURE(report);
     CHECK_THAT(report, Contains("fused") && !Contains("other bits"));
-    for (const auto& [name, p] : net.state_dict()) CHECK(same_bits(p, twin.state_dict().find(name)->detach()));
+    CHECK(twins.same_state());
   }
 }

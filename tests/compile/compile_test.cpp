@@ -77,6 +77,20 @@ std::vector<Tensor> train(Optimizer kind, int accumulate, bool compiled, Compile
 
 }  // namespace
 
+TEST_CASE("the report says why an op runs alone") {
+  auto fast = compile([](const Tensor& x) {
+    const Tensor a = x * 2 + 1;                         // fused
+    const Tensor b = (a.matmul(x).t() + x).softmax(0);  // its operands cross
+    return b.sum({.dim = {0}}).exp();                   // nothing beside it
+  });
+  const Tensor x = randn({30, 30});
+  for (int i = 0; i < 3; ++i) fast(x);
+  const std::string report = fast.report();
+  CAPTURE(report);
+  CHECK_THAT(report, Contains("fused: mul add") && Contains("exp  [30]"));
+  CHECK_THAT(report, Contains(", alone: no op beside it goes over the same elements"));
+}
+
 TEST_CASE("compiled training has the bits of eager training") {
   for (Optimizer kind : {Optimizer::sgd, Optimizer::adamw})
     for (int accumulate : {1, 4}) {

@@ -8,11 +8,13 @@
 #include "core/allocator.h"
 #include "tests/catch.h"
 #include "tests/compile/no_gaps.h"
+#include "tests/compile/twins.h"
 #include "tests/same_bits.h"
 #include "weft.h"
 
 using namespace weft;
 using Catch::Matchers::Contains;
+using weft::test::Twins;
 
 namespace {
 
@@ -247,21 +249,12 @@ TEST_CASE("constants in a training step, in several threads, and their memory") 
       return (in(x)*ones({64, 64}).tril()).softmax(-1).matmul(arange(64 * 64).to(DType::f32).view({64, 64}) * 1e-3);
     }
   };
-  Net net, twin;
-  twin.load_state_dict(net.state_dict());
-  optim::SGD own(net.parameters(), {.lr = 1e-2}), other(twin.parameters(), {.lr = 1e-2});
   const Tensor x = randn({64, 64});
-  const auto step = [&](Net& m, optim::Optimizer& o) {
-    o.zero_grad();
-    Tensor loss = m(x).square().mean();
-    loss.backward();
-    o.step();
-    return loss.detach();
-  };
-  auto fast = compile([&] { return step(net, own); });
-  for (int i = 0; i < 6; ++i) CHECK(same_bits(fast(), step(twin, other)));
+  Twins<Net> twins(x);
+  auto fast = compile([&] { return twins.step(); });
+  for (int i = 0; i < 6; ++i) CHECK(same_bits(fast(), twins.eager_step()));
   if (kNoGaps) CHECK_THAT(fast.report(), Contains(kKept));
-  for (const auto& [name, p] : net.state_dict()) CHECK(same_bits(p, twin.state_dict().find(name)->detach()));
+  CHECK(twins.same_state());
 
   const auto f = [](const Tensor& in, double v) { return in.matmul(full({64, 64}, v).cumsum(0)); };
   const int64_t before = memory_stats().allocated;

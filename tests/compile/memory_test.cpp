@@ -4,11 +4,13 @@
 #include "compile/compile.h"
 #include "core/allocator.h"
 #include "tests/catch.h"
+#include "tests/compile/twins.h"
 #include "tests/same_bits.h"
 #include "weft.h"
 
 using namespace weft;
 using Catch::Matchers::Contains;
+using weft::test::Twins;
 
 namespace {
 
@@ -113,23 +115,13 @@ TEST_CASE("norms are computed again where their results would be kept, with the 
     Block a{*this, "a"}, b{*this, "b"}, c{*this, "c"}, d{*this, "d"};
     Tensor forward(const Tensor& x) { return d(c(b(a(x)))); }
   };
-  Net net, twin;
-  twin.load_state_dict(net.state_dict());
-  const Tensor x = randn({2048, 256});
-  optim::SGD own(net.parameters(), {.lr = 1e-2}), other(twin.parameters(), {.lr = 1e-2});
-  const auto step = [&](Net& m, optim::Optimizer& o) {
-    o.zero_grad();
-    Tensor loss = m(x).square().mean();
-    loss.backward();
-    o.step();
-    return loss.detach();
-  };
-  auto fast = compile([&] { return step(net, own); });
-  for (int i = 0; i < 6; ++i) CHECK(same_bits(fast(), step(twin, other)));
+  Twins<Net> twins(randn({2048, 256}));
+  auto fast = compile([&] { return twins.step(); });
+  for (int i = 0; i < 6; ++i) CHECK(same_bits(fast(), twins.eager_step()));
   CHECK_THAT(fast.report(), Contains("again normalize_rows"));
-  const int64_t steady = peak_of([&] { fast(); }), eager = peak_of([&] { step(twin, other); });
+  const int64_t steady = peak_of([&] { fast(); }), eager = peak_of([&] { twins.eager_step(); });
   CHECK(static_cast<double>(steady) <= 0.85 * static_cast<double>(eager));
-  for (const auto& [name, p] : net.state_dict()) CHECK(same_bits(p, twin.state_dict().find(name)->detach()));
+  CHECK(twins.same_state());
 }
 
 TEST_CASE("results take the place of operands that nobody needs any more, and only of those") {
