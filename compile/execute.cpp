@@ -166,7 +166,7 @@ void Recorder::execute(const Graph& recorded, const Plan& first) {
   char *scratch = nullptr, *const results = results_ ? results_->data() : nullptr;
   for (size_t b = 0; b < std::min(slots_.size(), plan.alive.size()); ++b) {
     Slot& s = slots_[b];
-    if (plan.kept && plan.kept->holds(b)) {
+    if (plan.keeps(b)) {
       s.data = plan.kept->place(b);
       continue;
     }

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "compile/constants.h"
 #include "core/address_arena.h"
 
 namespace weft::graph {
@@ -20,7 +19,7 @@ std::vector<Piece> pieces_of(const Graph& g, const Plan& plan) {
     const int again = run.again ? g.steps[static_cast<size_t>(run.first)].out[0].buffer : -1;
     touched(g, plan, run, [&](const Operand& o) {
       const auto b = static_cast<size_t>(o.buffer);
-      if (plan.alive[b] || (plan.kept && plan.kept->holds(b))) return;
+      if (plan.alive[b] || plan.keeps(b)) return;
       if (piece[b] < 0 || (o.buffer == again && pieces[static_cast<size_t>(piece[b])].last < r)) {
         piece[b] = static_cast<int>(pieces.size());
         pieces.push_back({b, r, r});

@@ -386,6 +386,7 @@ std::shared_ptr<const Plan> make_plan(const Graph& g, std::vector<char> alive, c
   return plan;
 }
 
+bool Plan::keeps(size_t buffer) const { return kept && kept->holds(buffer); }
 const Plan& Plan::chosen() const { return choice && choice->chose_other() ? *choice->other() : *this; }
 
 }  // namespace weft::graph

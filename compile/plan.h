@@ -99,6 +99,8 @@ struct Plan {
   std::shared_ptr<PlanChoice> choice;    ///< null: there is no other plan to choose (plan_choice.h)
   std::shared_ptr<const Kept> kept;      ///< null: no step is left out because of its numbers (constants.h)
   std::shared_ptr<Constants> constants;  ///< null where there is `kept`
+  /// Whether the buffer's contents are there before the plan runs, and stay.
+  bool keeps(size_t buffer) const;
   /// This, or the other one where that was chosen.
   const Plan& chosen() const;
   size_t kernels = 0, fused_ops = 0, dead_ops = 0;

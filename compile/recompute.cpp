@@ -1,7 +1,6 @@
 // Which results are computed again instead of being kept.
 #include <algorithm>
 
-#include "compile/constants.h"
 #include "compile/layout.h"
 
 namespace weft::graph {
@@ -90,7 +89,7 @@ class Recomputation {
     const auto there = [&](const Operand& o) {
       const auto b = static_cast<size_t>(o.buffer);
       const Piece* p = piece_of_[b];
-      return plan_.alive[b] || (plan_.kept && plan_.kept->holds(b)) || (p && p->first <= run_of_[k] && p->last >= r);
+      return plan_.alive[b] || plan_.keeps(b) || (p && p->first <= run_of_[k] && p->last >= r);
     };
     const auto changes = [&](int w) {
       const int run = run_of_[static_cast<size_t>(w)];

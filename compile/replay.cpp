@@ -229,7 +229,7 @@ bool Replayer::run(const std::vector<const Tensor*>& arguments, std::vector<Tens
       p->storage = s;
       p->offset = static_cast<int64_t>(b);
       made.push_back(Tensor::from_impl(p));
-    } else if (f.plan->kept && f.plan->kept->holds(b)) {
+    } else if (f.plan->keeps(b)) {
       point(b, f.plan->kept->place(b));
     } else if (layout.at[b] >= 0) {
       point(b, block->at() + layout.at[b]);
