@@ -27,7 +27,10 @@ struct Holder {
 class Region : public std::enable_shared_from_this<Region> {
  public:
   Region(std::vector<Tensor> inputs, CheckpointRegion::Rerun rerun)
-      : rerun_(std::move(rerun)), random_(default_generator().get_state()), autocast_(autocast_state()) {
+      : rerun_(std::move(rerun)),
+        device_(default_device()),
+        random_(default_generator().get_state()),
+        autocast_(autocast_state()) {
     const autograd::SavedHooks* outer = autograd::current_saved_hooks();
     for (Tensor& t : inputs) {
       Input in;
@@ -126,6 +129,7 @@ class Region : public std::enable_shared_from_this<Region> {
     const std::vector<Tensor> inputs = inputs_again();
     try {
       const Recompute repeat(random_);
+      const DefaultDevice device(device_);
       const EnableGrad grad;
       const Autocast autocast(Device(autocast_.device), autocast_.dtype,
                               {.enabled = autocast_.enabled, .cache = autocast_.cache});
@@ -165,6 +169,7 @@ class Region : public std::enable_shared_from_this<Region> {
   }
 
   const CheckpointRegion::Rerun rerun_;
+  const Device device_;  ///< default_device() of the first run
   std::vector<Input> inputs_;
   const Generator::State random_;
   const AutocastState autocast_;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "autograd/autograd.h"
+#include "core/device_backend.h"
 #include "core/error.h"
 
 namespace weft {
@@ -18,14 +19,35 @@ Dims place_of(int64_t element, const Dims& sizes) {
   return at;
 }
 
-double* address(const Tensor& x, int64_t element) {
-  Dims at = place_of(element, x.sizes());
-  int64_t offset = 0;
-  for (int d = 0; d < x.dim(); ++d) offset += at[d] * x.strides()[d];
-  return x.data<double>() + offset;
-}
+// One f64 of a tensor in memory, whose version stays.
+class Element {
+ public:
+  Element(const Tensor& x, int64_t element) : device_(x.device()) {
+    const Dims at = place_of(element, x.sizes());
+    int64_t offset = 0;
+    for (int d = 0; d < x.dim(); ++d) offset += at[d] * x.strides()[d];
+    at_ = static_cast<double*>(x.data_ptr()) + offset;
+  }
+  double get() const {
+    double value = 0;
+    copy(&value, Device(), at_, device_);
+    return value;
+  }
+  void set(double value) const { copy(at_, device_, &value, Device()); }
 
-double value_of(const Tensor& x, int64_t element) { return x.defined() ? *address(x, element) : 0.0; }
+ private:
+  static void copy(double* to, Device to_device, const double* from, Device from_device) {
+    const Device device = to_device.is_cpu() ? from_device : to_device;
+    if (device.is_cpu())
+      *to = *from;
+    else
+      detail::need_cuda(device, "gradcheck").copy(to, to_device, from, from_device, sizeof(double), true);
+  }
+  Device device_;
+  double* at_;
+};
+
+double value_of(const Tensor& x, int64_t element) { return x.defined() ? Element(x, element).get() : 0.0; }
 
 // The floating outputs, detached.
 std::vector<Tensor> values(const TensorFunction& f, const std::vector<Tensor>& inputs) {
@@ -57,20 +79,20 @@ bool gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, const
     // analytic[j][i]: gradient of element j of the output by input i
     std::vector<std::vector<Tensor>> analytic;
     for (int64_t j = 0; j < outputs[k].numel(); ++j) {
-      Tensor one = zeros(outputs[k].sizes(), {.dtype = DType::f64});
-      *address(one, j) = 1;
+      Tensor one = zeros(outputs[k].sizes(), {.dtype = DType::f64, .device = outputs[k].device()});
+      Element(one, j).set(1);
       analytic.push_back(
           grad({outputs[k]}, wanted, {.grad_outputs = {one}, .retain_graph = true, .allow_unused = true}));
     }
     for (size_t i = 0; i < wanted.size(); ++i)
       for (int64_t e = 0; e < wanted[i].numel(); ++e) {
-        double* x = address(wanted[i], e);
-        const double before = *x;
-        *x = before + o.eps;
+        const Element x(wanted[i], e);
+        const double before = x.get();
+        x.set(before + o.eps);
         Tensor high = values(f, inputs)[k];
-        *x = before - o.eps;
+        x.set(before - o.eps);
         Tensor low = values(f, inputs)[k];
-        *x = before;
+        x.set(before);
         for (int64_t j = 0; j < outputs[k].numel(); ++j) {
           double numeric = (value_of(high, j) - value_of(low, j)) / (2 * o.eps);
           double exact = value_of(analytic[static_cast<size_t>(j)][i], e);
@@ -93,9 +115,9 @@ bool gradgradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs, s
   if (grad_outputs.empty()) {
     uint32_t state = 1;
     for (size_t k : used) {
-      Tensor g = zeros(outputs[k].sizes(), {.dtype = outputs[k].dtype()});
+      Tensor g = zeros(outputs[k].sizes(), {.dtype = outputs[k].dtype(), .device = outputs[k].device()});
       for (int64_t j = 0; j < g.numel(); ++j)
-        *address(g, j) = 0.5 + ((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-24;
+        Element(g, j).set(0.5 + ((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-24);
       grad_outputs.push_back(g.set_requires_grad(true));
     }
   }

@@ -84,7 +84,9 @@ void add_state(std::vector<uint64_t>& words) {
   const ThreadState& s = thread_state;
   words.push_back(static_cast<uint64_t>(s.grad_mode) | static_cast<uint64_t>(s.inference) << 1 |
                   static_cast<uint64_t>(s.autocast) << 2 | static_cast<uint64_t>(s.autocast_cache) << 3 |
-                  static_cast<uint64_t>(s.autocast_dtype) << 8 | static_cast<uint64_t>(default_dtype()) << 16);
+                  static_cast<uint64_t>(s.autocast_dtype) << 8 | static_cast<uint64_t>(default_dtype()) << 16 |
+                  static_cast<uint64_t>(s.default_device.type) << 24 |
+                  static_cast<uint64_t>(static_cast<uint8_t>(s.default_device.index)) << 32);
 }
 
 std::vector<uint64_t> signature_of(const std::vector<Argument>& arguments, const std::vector<const Tensor*>& tensors) {

@@ -100,6 +100,11 @@ void run_on_device(const PointwiseCall& c, Device device) {
 
 }  // namespace detail
 
+DefaultDevice::DefaultDevice(Device device) {
+  if (device.is_cuda()) detail::need_cuda(device, "DefaultDevice");
+  detail::thread_state.default_device = device;
+}
+
 Tensor Tensor::pin_memory() const {
   WEFT_CHECK(device().is_cpu(), "pin_memory: {} is on a device; only host memory can be pinned", *this);
   if (is_pinned()) return *this;

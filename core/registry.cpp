@@ -207,7 +207,7 @@ std::optional<DType> Args::dtype(size_t i) const {
 }
 TensorOptions Args::options(size_t t, size_t device, size_t requires_grad) const {
   return {.dtype = dtype(t),
-          .device = none(device) ? Device() : values_[device].as_device(label(device)),
+          .device = none(device) ? std::nullopt : std::optional(values_[device].as_device(label(device))),
           .requires_grad = flag(requires_grad)};
 }
 MemoryFormat Args::memory_format(size_t i, MemoryFormat otherwise) const {

@@ -84,7 +84,7 @@ bool overlaps_itself(const Dims& sizes, const Dims& strides) {
 
 Tensor empty(const Dims& sizes, const TensorOptions& o) {
   checked_numel(sizes, "empty");
-  Tensor t = detail::allocate(sizes, o.dtype.value_or(default_dtype()), o.device);
+  Tensor t = detail::allocate(sizes, o.dtype.value_or(default_dtype()), detail::device_of(o));
   if (o.requires_grad) t.set_requires_grad(true);
   return t;
 }
@@ -93,7 +93,7 @@ Tensor empty_strided(const Dims& sizes, const Dims& strides, const TensorOptions
   checked_numel(sizes, "empty_strided");
   WEFT_CHECK(sizes.size() == strides.size(), "empty_strided: {} sizes and {} strides", sizes.size(), strides.size());
   for (int64_t s : strides) WEFT_CHECK(s >= 0, "empty_strided: negative stride in {}", strides);
-  Tensor t = detail::allocate(sizes, strides, o.dtype.value_or(default_dtype()), o.device);
+  Tensor t = detail::allocate(sizes, strides, o.dtype.value_or(default_dtype()), detail::device_of(o));
   if (o.requires_grad) t.set_requires_grad(true);
   return t;
 }
@@ -101,7 +101,7 @@ Tensor empty_strided(const Dims& sizes, const Dims& strides, const TensorOptions
 Tensor full(const Dims& sizes, Scalar value, const TensorOptions& o) {
   DType t = o.dtype ? *o.dtype : value.is_floating() ? default_dtype() : value.dtype();
   checked_numel(sizes, "full");
-  Tensor out = detail::allocate(sizes, t, o.device);
+  Tensor out = detail::allocate(sizes, t, detail::device_of(o));
   out.fill_(value);
   if (o.requires_grad) out.set_requires_grad(true);
   return out;
@@ -142,7 +142,7 @@ template <class T>
 Tensor from_values(const T* values, size_t n, DType own, DType result, const TensorOptions& o) {
   Tensor t = detail::allocate({static_cast<int64_t>(n)}, own, Device());
   if (n) std::memcpy(detail::host_data<T>(t), values, n * sizeof(T));
-  t = t.to(o.device, result);
+  t = t.to(detail::device_of(o), result);
   if (o.requires_grad) t.set_requires_grad(true);
   return t;
 }
@@ -176,7 +176,7 @@ Tensor from_blob(void* data, const Dims& sizes, const Dims& strides, const Tenso
   TensorImpl* p = TensorImpl::create();
   Tensor out = Tensor::from_impl(p);
   p->dtype = t;
-  p->device = o.device;
+  p->device = o.device.value_or(Device());
   p->inference = is_inference_mode_enabled();
   auto* context = deleter ? new std::function<void()>(std::move(deleter)) : nullptr;
   auto call = [](void* c) {
@@ -184,7 +184,7 @@ Tensor from_blob(void* data, const Dims& sizes, const Dims& strides, const Tenso
     (*f)();
     delete f;
   };
-  p->storage = Storage::wrap(data, none ? 0 : static_cast<size_t>(last + 1) * itemsize(t), o.device,
+  p->storage = Storage::wrap(data, none ? 0 : static_cast<size_t>(last + 1) * itemsize(t), p->device,
                              context ? +call : nullptr, context);
   p->set_geometry(sizes, strides, 0);
   if (o.requires_grad) out.set_requires_grad(true);

@@ -32,8 +32,8 @@ enum class MemoryFormat : uint8_t { contiguous, channels_last, channels_last_3d,
 
 /// dtype, device and requires_grad of a new tensor: `zeros({2, 3}, {.dtype = DType::f64})`.
 struct TensorOptions {
-  std::optional<DType> dtype = {};  ///< default: default_dtype(), or what the values say
-  Device device = {};
+  std::optional<DType> dtype = {};    ///< default: default_dtype(), or what the values say
+  std::optional<Device> device = {};  ///< default: default_device()
   bool requires_grad = false;
 };
 
@@ -256,6 +256,7 @@ Tensor from_blob(void* data, const Dims& sizes, const Dims& strides, const Tenso
 DType result_type(const Tensor& a, const Tensor& b);
 
 namespace detail {
+inline Device device_of(const TensorOptions& o) { return o.device.value_or(default_device()); }
 /// A new tensor over fresh memory; the strides must be dense.
 Tensor allocate(const Dims& sizes, const Dims& strides, DType dtype, Device device);
 inline Tensor allocate(const Dims& sizes, DType dtype, Device device) {

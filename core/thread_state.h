@@ -1,4 +1,5 @@
 #pragma once
+#include "core/device.h"
 #include "core/dtype.h"
 
 namespace weft {
@@ -14,6 +15,7 @@ struct ThreadState {
   bool autocast = false;  ///< ops cast their inputs as their records say
   bool autocast_cache = false;
   DType autocast_dtype = DType::bf16;
+  Device default_device;
   int saved_hooks = 0;           ///< depth of SavedTensorHooks on this thread
   Deferral* deferral = nullptr;  ///< takes this thread's kernels instead of running them (core/deferral.h)
 };
@@ -41,6 +43,24 @@ class GradModeGuard {
 using NoGrad = detail::GradModeGuard<false>;
 /// While alive, ops of this thread record history again, e.g. inside NoGrad (torch.enable_grad).
 using EnableGrad = detail::GradModeGuard<true>;
+
+/// Where this thread makes a tensor that names no device: on the CPU, or where the innermost DefaultDevice says
+/// (torch.get_default_device).
+inline Device default_device() { return detail::thread_state.default_device; }
+
+/// While alive, this thread makes tensors that name no device, so also a module's parameters, on `device`
+/// (torch's `with torch.device("cuda"):`). Readers of files, loaders and samplers go on making tensors of the host, and
+/// from_blob takes its memory for the host's. weft::Error where there is no such device.
+class DefaultDevice {
+ public:
+  explicit DefaultDevice(Device device);
+  ~DefaultDevice() { detail::thread_state.default_device = before_; }
+  DefaultDevice(const DefaultDevice&) = delete;
+  DefaultDevice& operator=(const DefaultDevice&) = delete;
+
+ private:
+  Device before_ = default_device();
+};
 
 /// NoGrad, and tensors made inside can never take part in autograd (torch.inference_mode).
 class InferenceMode {

@@ -27,7 +27,7 @@ Tensor collate_tensors(const std::vector<Tensor>& samples) {
   if (!plain || is_grad_enabled()) return stack(samples);
   Dims sizes = first.sizes();
   sizes.insert(0, static_cast<int64_t>(samples.size()));
-  Tensor out = empty(sizes, {.dtype = first.dtype()});
+  Tensor out = empty(sizes, {.dtype = first.dtype(), .device = DeviceType::cpu});
   char* to = static_cast<char*>(out.data_ptr());
   const size_t bytes = first.nbytes();
   for (const Tensor& t : samples) {
@@ -37,10 +37,14 @@ Tensor collate_tensors(const std::vector<Tensor>& samples) {
   return out;
 }
 
-Tensor collate_numbers(const std::vector<int64_t>& samples) { return tensor(samples, {.dtype = DType::i64}); }
-Tensor collate_numbers(const std::vector<double>& samples) { return tensor(samples, {.dtype = DType::f64}); }
+Tensor collate_numbers(const std::vector<int64_t>& samples) {
+  return tensor(samples, {.dtype = DType::i64, .device = DeviceType::cpu});
+}
+Tensor collate_numbers(const std::vector<double>& samples) {
+  return tensor(samples, {.dtype = DType::f64, .device = DeviceType::cpu});
+}
 Tensor collate_bools(const std::vector<bool>& samples) {
-  Tensor out = empty({static_cast<int64_t>(samples.size())}, {.dtype = DType::bool_});
+  Tensor out = empty({static_cast<int64_t>(samples.size())}, {.dtype = DType::bool_, .device = DeviceType::cpu});
   bool* to = out.data<bool>();
   for (const bool value : samples) *to++ = value;
   return out;

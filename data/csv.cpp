@@ -166,8 +166,10 @@ CsvTable read_csv(const std::string& path, const CsvOptions& o) {
   CsvTable table;
   for (const size_t i : chosen) table.names.push_back(all[i]);
   const Dims sizes{rows, static_cast<int64_t>(chosen.size())};
-  table.values =
-      (floats ? tensor(reals, {.dtype = DType::f64}) : tensor(integers, {.dtype = DType::i64})).to(o.dtype).view(sizes);
+  table.values = (floats ? tensor(reals, {.dtype = DType::f64, .device = DeviceType::cpu})
+                         : tensor(integers, {.dtype = DType::i64, .device = DeviceType::cpu}))
+                     .to(o.dtype)
+                     .view(sizes);
   return table;
 }
 

@@ -29,13 +29,13 @@ Tensor gather_rows(const Tensor& rows, std::span<const int64_t> indices) {
   for (const int64_t i : indices) checked_index(i, n, "TensorDataset");
   const auto count = static_cast<int64_t>(indices.size());
   if (!rows.device().is_cpu() || !rows.is_contiguous()) {
-    Tensor index = empty({count}, {.dtype = DType::i64});
+    Tensor index = empty({count}, {.dtype = DType::i64, .device = DeviceType::cpu});
     std::copy(indices.begin(), indices.end(), index.data<int64_t>());
     return rows.index_select(0, index.to(rows.device()));
   }
   Dims sizes = rows.sizes();
   sizes[0] = count;
-  Tensor out = empty(sizes, {.dtype = rows.dtype()});
+  Tensor out = empty(sizes, {.dtype = rows.dtype(), .device = DeviceType::cpu});
   const size_t bytes = n > 0 ? rows.nbytes() / static_cast<size_t>(n) : 0;
   const char* from = static_cast<const char*>(rows.data_ptr());
   char* to = static_cast<char*>(out.data_ptr());

@@ -124,7 +124,7 @@ Tensor load_idx(const std::string& path) {
                     "load_idx: '{}' is truncated: its header asks for more bytes than it holds", path);
     bytes *= n;
   }
-  Tensor out = empty(sizes, {.dtype = *dtype});
+  Tensor out = empty(sizes, {.dtype = *dtype, .device = DeviceType::cpu});
   const uint64_t read = reader.read(out.data_ptr(), bytes);
   WEFT_CHECK_FILE(read == bytes, "load_idx: '{}' is truncated: {} bytes of values expected, {} found", path, bytes,
                   read);

@@ -16,7 +16,7 @@ uint8_t luma(const uint8_t* p) {  // ITU-R 601, in PIL's fixed point
 Tensor to_planes(const Tensor& pixels, int64_t to) {
   const int64_t height = pixels.size(0), width = pixels.size(1), from = pixels.size(2), n = height * width;
   if (to == 0) to = from;
-  Tensor out = empty({to, height, width}, {.dtype = DType::u8});
+  Tensor out = empty({to, height, width}, {.dtype = DType::u8, .device = DeviceType::cpu});
   const uint8_t* p = pixels.data<uint8_t>();
   uint8_t* planes = out.data<uint8_t>();
   const bool color = from >= 3, alpha = from % 2 == 0, wants_color = to >= 3, wants_alpha = to % 2 == 0;

@@ -68,7 +68,7 @@ bool read_pixels(Job* job, unsigned char* out) {
 
 /// RGB of CMYK [height, width, 4].
 Tensor from_cmyk(const Tensor& cmyk, bool inverted) {
-  Tensor out = empty({cmyk.size(0), cmyk.size(1), 3}, {.dtype = DType::u8});
+  Tensor out = empty({cmyk.size(0), cmyk.size(1), 3}, {.dtype = DType::u8, .device = DeviceType::cpu});
   const uint8_t* p = cmyk.data<uint8_t>();
   uint8_t* to = out.data<uint8_t>();
   for (int64_t i = 0; i < cmyk.size(0) * cmyk.size(1); ++i, p += 4)
@@ -110,7 +110,11 @@ Tensor detail::decode_jpeg(std::span<const uint8_t> bytes, int64_t max_pixels, c
   const bool cmyk = info.jpeg_color_space == JCS_CMYK || info.jpeg_color_space == JCS_YCCK;
   const bool gray = info.jpeg_color_space == JCS_GRAYSCALE;
   info.out_color_space = cmyk ? JCS_CMYK : gray ? JCS_GRAYSCALE : JCS_RGB;
-  Tensor out = empty({info.image_height, info.image_width, cmyk ? 4 : gray ? 1 : 3}, {.dtype = DType::u8});
+  Tensor out = empty({info.image_height, info.image_width,
+                      cmyk   ? 4
+                      : gray ? 1
+                             : 3},
+                     {.dtype = DType::u8, .device = DeviceType::cpu});
   const bool read = read_pixels(&reader.job, out.data<uint8_t>());
   WEFT_CHECK_FILE(read, "decode_image: '{}' is damaged: {}", name, reader.job.message);
   WEFT_CHECK_FILE(!reader.job.truncated, "decode_image: '{}' is truncated", name);

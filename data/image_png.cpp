@@ -42,7 +42,7 @@ Tensor detail::decode_png(std::span<const uint8_t> bytes, int64_t max_pixels, co
   image.png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;
   image.png.format &= PNG_FORMAT_FLAG_COLOR | PNG_FORMAT_FLAG_ALPHA;
   const auto channels = static_cast<int64_t>(PNG_IMAGE_SAMPLE_CHANNELS(image.png.format));
-  Tensor out = empty({image.png.height, image.png.width, channels}, {.dtype = DType::u8});
+  Tensor out = empty({image.png.height, image.png.width, channels}, {.dtype = DType::u8, .device = DeviceType::cpu});
   check(png_image_finish_read(&image.png, nullptr, out.data_ptr(),
                               static_cast<png_int_32>(image.png.width * static_cast<uint64_t>(channels)),
                               nullptr) != 0);

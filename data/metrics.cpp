@@ -76,7 +76,7 @@ void Accuracy::load_state_dict(const Value& state) {
 
 ConfusionMatrix::ConfusionMatrix(int64_t classes) {
   WEFT_CHECK(classes >= 1, "ConfusionMatrix: at least one class, got {}", classes);
-  matrix_ = zeros({classes, classes}, {.dtype = DType::i64});
+  matrix_ = zeros({classes, classes}, {.dtype = DType::i64, .device = DeviceType::cpu});
 }
 
 void ConfusionMatrix::update(const Tensor& predictions, const Tensor& labels) {

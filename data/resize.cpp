@@ -109,13 +109,13 @@ Tensor resize_as(const Tensor& x, int64_t height, int64_t width, const Resize::O
   Tensor now = x;
   if (w != width) {
     sizes[sizes.size() - 1] = width;
-    const Tensor next = empty(sizes, {.dtype = x.dtype()});
+    const Tensor next = empty(sizes, {.dtype = x.dtype(), .device = DeviceType::cpu});
     resample<T, Kind>(now.data<T>(), next.data<T>(), planes * h, w, width, 1, make_weights(w, width, o));
     now = next;
   }
   if (h != height) {
     sizes[sizes.size() - 2] = height;
-    const Tensor next = empty(sizes, {.dtype = x.dtype()});
+    const Tensor next = empty(sizes, {.dtype = x.dtype(), .device = DeviceType::cpu});
     resample<T, Kind>(now.data<T>(), next.data<T>(), planes, h, height, width, make_weights(h, height, o));
     now = next;
   }

@@ -42,11 +42,11 @@ RandomSampler::RandomSampler(int64_t size, RandomSamplerOptions options) : size_
 std::vector<int64_t> RandomSampler::indices(uint64_t seed, int64_t epoch) const {
   const NoGrad guard;
   Generator generator = generator_of(seed, epoch);
-  if (options_.replacement) return list_of(randint(size_, {size()}, {}, &generator));
+  if (options_.replacement) return list_of(randint(size_, {size()}, {.device = DeviceType::cpu}, &generator));
   std::vector<int64_t> out;
   out.reserve(static_cast<size_t>(size()));
   while (static_cast<int64_t>(out.size()) < size()) {
-    const std::vector<int64_t> once = list_of(randperm(size_, {}, &generator));
+    const std::vector<int64_t> once = list_of(randperm(size_, {.device = DeviceType::cpu}, &generator));
     const auto n = std::min<int64_t>(size_, size() - static_cast<int64_t>(out.size()));
     out.insert(out.end(), once.begin(), once.begin() + n);
   }
@@ -56,7 +56,7 @@ std::vector<int64_t> RandomSampler::indices(uint64_t seed, int64_t epoch) const 
 std::vector<int64_t> SubsetRandomSampler::indices(uint64_t seed, int64_t epoch) const {
   const NoGrad guard;
   Generator generator = generator_of(seed, epoch);
-  std::vector<int64_t> out = list_of(randperm(size(), {}, &generator));
+  std::vector<int64_t> out = list_of(randperm(size(), {.device = DeviceType::cpu}, &generator));
   for (int64_t& i : out) i = indices_[static_cast<size_t>(i)];
   return out;
 }
@@ -72,7 +72,8 @@ std::vector<int64_t> WeightedRandomSampler::indices(uint64_t seed, int64_t epoch
   if (num_samples_ == 0) return {};
   const NoGrad guard;
   Generator generator = generator_of(seed, epoch);
-  return list_of(multinomial(tensor(weights_, {.dtype = DType::f64}), num_samples_, replacement_, &generator));
+  return list_of(multinomial(tensor(weights_, {.dtype = DType::f64, .device = DeviceType::cpu}), num_samples_,
+                             replacement_, &generator));
 }
 
 DistributedSampler::DistributedSampler(int64_t size, DistributedSamplerOptions options)

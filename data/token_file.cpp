@@ -112,7 +112,8 @@ std::pair<Tensor, Tensor> TokenFile::get(int64_t index) const {
 std::pair<Tensor, Tensor> TokenFile::get_batch(std::span<const int64_t> indices) const {
   const int64_t block = options_.block;
   const Dims sizes{static_cast<int64_t>(indices.size()), block};
-  Tensor x = empty(sizes, {.dtype = DType::i64}), y = empty(sizes, {.dtype = DType::i64});
+  Tensor x = empty(sizes, {.dtype = DType::i64, .device = DeviceType::cpu}),
+         y = empty(sizes, {.dtype = DType::i64, .device = DeviceType::cpu});
   int64_t *to_x = x.data<int64_t>(), *to_y = y.data<int64_t>();
   for (const int64_t index : indices) {
     const int64_t first = detail::checked_index(index, windows_, "TokenFile") * options_.stride;

@@ -101,7 +101,8 @@ Tensor adjust_hue(const Tensor& x, double factor) {
   WEFT_CHECK(x.dim() > 2 && (x.size(-3) == 1 || x.size(-3) == 3), "adjust_hue: expects 1 or 3 channels, got {}", x);
   if (x.size(-3) == 1) return x;
   const int64_t n = x.size(-2) * x.size(-1);
-  const Tensor values = ConvertDtype{DType::f32}(x).contiguous(), out = empty(x.sizes(), {.dtype = DType::f32});
+  const Tensor values = ConvertDtype{DType::f32}(x).contiguous(),
+               out = empty(x.sizes(), {.dtype = DType::f32, .device = DeviceType::cpu});
   const float* from = values.data<float>();
   float* to = out.data<float>();
   for (int64_t image = 0; image < x.numel() / (3 * n); ++image, from += 3 * n, to += 3 * n)
@@ -140,7 +141,7 @@ Tensor gaussian_blur(const Tensor& x, Size kernel_size, double sigma) {
              "gaussian_blur: a kernel of {} x {} is too large for {}", kernel_size.height, kernel_size.width, x);
   const auto weights = [&](int64_t k) {
     const double half = static_cast<double>(k - 1) * 0.5;
-    const Tensor at = linspace(-half, half, k).div(sigma);
+    const Tensor at = linspace(-half, half, k, {.device = x.device()}).div(sigma);
     const Tensor pdf = at.mul(at).mul(-0.5).exp();
     return pdf.div(pdf.sum());
   };

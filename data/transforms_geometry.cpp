@@ -148,7 +148,8 @@ Tensor rotate(const Tensor& x, double degrees, Interpolation interpolation, doub
   const bool bilinear = interpolation == Interpolation::bilinear, bytes = x.dtype() == DType::u8;
   WEFT_CHECK_TYPE(bytes || x.is_floating_point(), "rotate: needs u8 or a floating image, got {}", x);
   const DType compute = bytes ? DType::u8 : DType::f32;
-  const Tensor image = x.detach().to(compute).contiguous(), out = empty(x.sizes(), {.dtype = compute});
+  const Tensor image = x.detach().to(compute).contiguous(),
+               out = empty(x.sizes(), {.dtype = compute, .device = DeviceType::cpu});
   const int64_t h = x.size(-2), w = x.size(-1), planes = x.numel() / (h * w);
   if (bytes)
     rotate_planes(image.data<uint8_t>(), out.data<uint8_t>(), planes, h, w, degrees, bilinear,
@@ -171,7 +172,7 @@ Tensor RandomErasing::operator()(const Tensor& x) const {
   if (value)
     part.fill_(x.is_floating_point() ? Scalar(*value) : Scalar(rounded(*value)));
   else
-    part.copy_(randn(part.sizes(), {.dtype = x.dtype()}));
+    part.copy_(randn(part.sizes(), {.dtype = x.dtype(), .device = x.device()}));
   return out;
 }
 

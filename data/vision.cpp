@@ -122,8 +122,8 @@ std::pair<Tensor, Tensor> load_cifar(const std::string& path, int labels, int cl
       n > 0 && file.size() % record == 0,
       "load_cifar: '{}' has {} bytes, no multiple of the {} of an image; is it truncated, or of the other CIFAR?", path,
       file.size(), record);
-  Tensor images = empty({static_cast<int64_t>(n), 3, 32, 32}, {.dtype = DType::u8});
-  Tensor targets = empty({static_cast<int64_t>(n)}, {.dtype = DType::i64});
+  Tensor images = empty({static_cast<int64_t>(n), 3, 32, 32}, {.dtype = DType::u8, .device = DeviceType::cpu});
+  Tensor targets = empty({static_cast<int64_t>(n)}, {.dtype = DType::i64, .device = DeviceType::cpu});
   std::array<unsigned char, 16> label{};
   for (uint64_t i = 0; i < n; ++i) {
     file.read(i * record, label.data(), static_cast<uint64_t>(labels));

@@ -35,7 +35,8 @@ Tensor& trunc_normal_(Tensor& t, double mean, double std, double a, double b, Ge
   WEFT_CHECK(std > 0 && a < b, "trunc_normal_: needs std > 0 and a < b; got std {}, a {}, b {}", std, a, b);
   NoGrad guard;
   auto place = [&](double x) { return std::erf((x - mean) / std / std::sqrt(2.0)); };
-  Tensor values = empty(t.sizes(), {.dtype = DType::f64}).uniform_(place(a), place(b), generator);
+  Tensor values =
+      empty(t.sizes(), {.dtype = DType::f64, .device = DeviceType::cpu}).uniform_(place(a), place(b), generator);
   const detail::HostRead read("trunc_normal_: the host computes its values");
   double* v = detail::host_data<double>(values);
   for (int64_t i = 0; i < values.numel(); ++i) {
@@ -54,7 +55,7 @@ Tensor& zeros_(Tensor& t) { return constant_(t, 0); }
 Tensor& eye_(Tensor& t) {
   WEFT_CHECK(t.dim() == 2, "eye_: needs a matrix; got {}", t);
   NoGrad guard;
-  return t.copy_(eye(t.size(0), t.size(1), {.dtype = t.dtype()}));
+  return t.copy_(eye(t.size(0), t.size(1), {.dtype = t.dtype(), .device = t.device()}));
 }
 Tensor& dirac_(Tensor& t, int64_t groups) {
   WEFT_CHECK(t.dim() >= 3 && t.dim() <= 5, "dirac_: needs 3 to 5 dimensions; got {}", t);
@@ -112,7 +113,7 @@ Tensor& orthogonal_(Tensor& t, double gain, Generator* generator) {
   if (t.numel() == 0) return t;
   const int64_t rows = t.size(0), cols = t.numel() / rows;
   const int64_t count = std::min(rows, cols), length = std::max(rows, cols);
-  Tensor q = randn({count, length}, {.dtype = DType::f64}, generator);
+  Tensor q = randn({count, length}, {.dtype = DType::f64, .device = DeviceType::cpu}, generator);
   for (int64_t i = 0; i < count; ++i) {
     Tensor v = q.select(0, i);
     for (int pass = 0; pass < 2 && i > 0; ++pass) {

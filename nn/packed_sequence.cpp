@@ -90,7 +90,7 @@ PackedSequence pack_padded_sequence(const Tensor& x, const std::vector<int64_t>&
     parts.push_back(with_lead(steps.narrow(0, t, count).narrow(1, 0, n), {count * n}, 2));
   });
   p.data = cat(parts);
-  p.batch_sizes = tensor(batch_sizes);
+  p.batch_sizes = tensor(batch_sizes, {.device = DeviceType::cpu});
   return p;
 }
 
@@ -124,7 +124,8 @@ std::pair<Tensor, Tensor> pad_packed_sequence(const PackedSequence& p, const Unp
     for (int64_t i = 0; i < n; ++i) lengths[static_cast<size_t>(i)] += count;
     row += count * n;
   });
-  Tensor x = padded(cat(parts), 0, 0, total - steps, o.padding_value), ends = tensor(lengths);
+  Tensor x = padded(cat(parts), 0, 0, total - steps, o.padding_value),
+         ends = tensor(lengths, {.device = DeviceType::cpu});
   if (p.unsorted_indices.defined()) {
     x = index_select(x, 1, p.unsorted_indices);
     ends = index_select(ends, 0, p.unsorted_indices.to(DeviceType::cpu));  // lengths are the host's

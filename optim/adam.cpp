@@ -74,7 +74,7 @@ Value Adam::state_dict() const {
         const AdamState& s = g.state[i];
         Value::Dict d;
         if (!s.exp_avg.defined()) return d;
-        d.set("step", scalar_tensor(static_cast<double>(s.step), {.dtype = DType::f32}));
+        d.set("step", scalar_tensor(static_cast<double>(s.step), {.dtype = DType::f32, .device = DeviceType::cpu}));
         d.set("exp_avg", s.exp_avg);
         d.set("exp_avg_sq", s.exp_avg_sq);
         if (s.max_exp_avg_sq.defined()) d.set("max_exp_avg_sq", s.max_exp_avg_sq);

@@ -1,7 +1,23 @@
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+
 #if __has_include(<catch2/catch_session.hpp>)
 #include <catch2/catch_session.hpp>
-int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }
 #else
-#define CATCH_CONFIG_MAIN
+#define CATCH_CONFIG_RUNNER
 #include <catch2/catch.hpp>
 #endif
+
+#include "core/error.h"
+#include "core/thread_state.h"
+
+// WEFT_TEST_DEVICE=cuda: tensors that name no device are made there, so that a test of the CPU tests the device.
+int main(int argc, char** argv) try {
+  std::unique_ptr<weft::DefaultDevice> device;
+  if (const char* name = std::getenv("WEFT_TEST_DEVICE")) device = std::make_unique<weft::DefaultDevice>(name);
+  return Catch::Session().run(argc, argv);
+} catch (const weft::Error& e) {
+  std::cerr << e.what() << '\n';
+  return 1;
+}

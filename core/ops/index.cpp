@@ -151,7 +151,9 @@ Prepared prepare(const Tensor& given, const std::vector<TensorIndex>& at, const 
         break;
       case Kind::boolean:
         x = x.unsqueeze(d);
-        keep(i.integer ? zeros({1}, {.dtype = DType::i64}) : empty({0}, {.dtype = DType::i64}), 1);
+        keep(i.integer ? zeros({1}, {.dtype = DType::i64, .device = DeviceType::cpu})
+                       : empty({0}, {.dtype = DType::i64, .device = DeviceType::cpu}),
+             1);
         break;
       case Kind::tensor: {
         const Tensor& t = i.tensor;

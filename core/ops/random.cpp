@@ -176,7 +176,7 @@ Tensor randint(int64_t high, const Dims& sizes, const TensorOptions& o, Generato
 }
 Tensor randperm(int64_t n, const TensorOptions& o, Generator* generator) {
   WEFT_CHECK(n >= 0, "randperm: n must not be negative, got {}", n);
-  Tensor out = detail::allocate({n}, DType::i64, o.device);
+  Tensor out = detail::allocate({n}, DType::i64, detail::device_of(o));
   dispatch(RandpermOp::record, {Tensor()}, out, RandpermOp::Attrs{detail::take_state(generator, n, DType::i64)});
   return with_grad(out.to(o.dtype.value_or(DType::i64)), o);
 }

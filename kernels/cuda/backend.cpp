@@ -253,12 +253,14 @@ const DeviceFacts& device_facts() {
 
 constinit thread_local uint64_t launches = 0;
 
-bool blocking() {
-  static const bool on = [] {
+void after_launch(cudaStream_t stream) {
+  static const bool blocking = [] {
     const char* v = std::getenv("WEFT_CUDA_BLOCKING");
     return v && *v && std::strcmp(v, "0") != 0;
   }();
-  return on;
+  if (!blocking) return;
+  check(cudaStreamSynchronize(stream), "launch");
+  check_faults();
 }
 
 }  // namespace weft::gpu

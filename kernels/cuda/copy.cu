@@ -244,7 +244,10 @@ void copy_here(const Tensor& to, const Tensor& from) {
 }
 
 bool same_layout(const Tensor& a, const Tensor& b) {
-  return a.sizes() == b.sizes() && a.strides() == b.strides() && detail::is_dense(a.sizes(), a.strides());
+  if (a.sizes() != b.sizes() || !detail::is_dense(a.sizes(), a.strides())) return false;
+  for (int i = 0; i < a.dim(); ++i)
+    if (a.sizes()[i] != 1 && a.strides()[i] != b.strides()[i]) return false;  // a lone element's stride says nothing
+  return true;
 }
 
 // Across devices, or to and from the host: bytes travel as they are, every other change happens on one side.
@@ -259,16 +262,11 @@ void copy_across(const Tensor& to, const Tensor& from, bool non_blocking) {
   }
   NoGrad guard;
   // The fewest bytes travel: the conversion happens where they are more.
-  Tensor packed = from;
-  if (from.sizes() != to.sizes() || from.dtype() != to.dtype() || !same_layout(to, from)) {
-    const bool first = itemsize(to.dtype()) < itemsize(from.dtype());
-    if (first) packed = packed.to(to.dtype());
-    packed = packed.contiguous();
-    Tensor there = detail::allocate(packed.sizes(), packed.dtype(), to.device());
-    copy_across(there, packed, false);
-    Tensor target = to;
-    target.copy_(there);
-  }
+  const Tensor packed = (itemsize(to.dtype()) < itemsize(from.dtype()) ? from.to(to.dtype()) : from).contiguous();
+  const Tensor there = detail::allocate(packed.sizes(), packed.dtype(), to.device());
+  copy_across(there, packed, false);
+  Tensor target = to;
+  target.copy_(there);
 }
 
 }  // namespace

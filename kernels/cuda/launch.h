@@ -40,8 +40,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)), "launch");
   kernel<<<grid, block, shared, stream>>>(Parameters(arguments)...);
   check(cudaGetLastError(), "launch");
-  if (blocking()) [[unlikely]]
-    check(cudaStreamSynchronize(stream), "launch");
+  after_launch(stream);
 }
 
 }  // namespace weft::gpu
@@ -67,9 +66,8 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
   emulate::put(stream, [=, parameters = std::tuple<Parameters...>(Parameters(arguments)...)] {
     emulate::run(grid, block, shared, [&] { std::apply(kernel, parameters); });
   });
-  if (blocking()) [[unlikely]]
-    emulate::finish(stream);
-  if (blocking() || !emulate::settings().lazy) emulate::report_errors();
+  after_launch(stream);
+  if (!emulate::settings().lazy) emulate::report_errors();
 }
 
 }  // namespace weft::gpu

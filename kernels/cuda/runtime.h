@@ -48,8 +48,8 @@ void set_current_stream(cudaStream_t stream, int device);
 bool is_pinned(const void* p);
 /// Kernels launched and library calls made by this thread.
 extern constinit thread_local uint64_t launches;
-/// WEFT_CUDA_BLOCKING is set: every launch waits for its end.
-bool blocking();
+/// Where WEFT_CUDA_BLOCKING is set: waits for the launch, and throws what it found wrong.
+void after_launch(cudaStream_t stream);
 
 /// Facts of the current device, read once.
 struct DeviceFacts {

@@ -4,6 +4,7 @@
 
 #include "core/allocator.h"
 #include "tests/catch.h"
+#include "tests/device.h"
 #include "weft.h"
 
 using namespace weft;
@@ -18,7 +19,7 @@ TEST_CASE("lower precision: the inputs are cast down, whatever they are") {
   manual_seed(1);
   for (const DType lower : {DType::bf16, DType::f16})
     for (const DType given : {DType::f32, lower}) {
-      const Autocast guard("cpu", lower);
+      const Autocast guard(default_device(), lower);
       const auto t = [&](const Dims& sizes) { return of(given, sizes); };
       CHECK(matmul(t({2, 3}), t({3, 2})).dtype() == lower);
       CHECK(mm(t({2, 3}), t({3, 2})).dtype() == lower);
@@ -40,7 +41,7 @@ TEST_CASE("lower precision: the inputs are cast down, whatever they are") {
 TEST_CASE("f32: losses and what needs the range are computed in f32") {
   manual_seed(2);
   for (const DType lower : {DType::bf16, DType::f16}) {
-    const Autocast guard("cpu", lower);
+    const Autocast guard(default_device(), lower);
     const auto t = [&](const Dims& sizes) { return of(lower, sizes); };
     CHECK(mse_loss(t({4}), t({4})).dtype() == DType::f32);
     CHECK(l1_loss(t({4}), t({4})).dtype() == DType::f32);
@@ -72,7 +73,7 @@ TEST_CASE("f32: losses and what needs the range are computed in f32") {
 
 TEST_CASE("promote: to f32 where any input is f32, else in the lower precision; the rest takes what it gets") {
   manual_seed(3);
-  const Autocast guard("cpu");
+  const Autocast guard(default_device());
   const Tensor wide = of(DType::f32, {2, 2}), narrow = of(DType::bf16, {2, 2});
   CHECK(cat({wide, narrow}).dtype() == DType::f32);
   CHECK(cat({narrow, narrow}).dtype() == DType::bf16);
@@ -91,35 +92,35 @@ TEST_CASE("the cache: one cast per parameter and dtype, none of other tensors, n
   manual_seed(4);
   Tensor w = randn({64, 64}).set_requires_grad(true);
   const Tensor x = randn({64, 64});
-  int64_t one_cast = -memory_stats().allocated;
+  int64_t one_cast = -test::device_memory().allocated;
   {
     const Tensor cast = w.detach().to(DType::bf16);
-    one_cast += memory_stats().allocated;
+    one_cast += test::device_memory().allocated;
   }
-  const int64_t before = memory_stats().allocated;
+  const int64_t before = test::device_memory().allocated;
   {
-    const Autocast guard("cpu");
+    const Autocast guard(default_device());
     for (int i = 0; i < 8; ++i) linear(x, w);
-    CHECK(memory_stats().allocated == before + one_cast);  // x is no parameter
+    CHECK(test::device_memory().allocated == before + one_cast);  // x is no parameter
     {
-      const Autocast inner("cpu", DType::f16);
+      const Autocast inner(default_device(), DType::f16);
       linear(x, w);
-      CHECK(memory_stats().allocated == before + one_cast);  // replaced
+      CHECK(test::device_memory().allocated == before + one_cast);  // replaced
     }
-    const Autocast none("cpu", DType::bf16, {.cache = false});
+    const Autocast none(default_device(), DType::bf16, {.cache = false});
     linear(x, w.detach());
-    CHECK(memory_stats().allocated == before + one_cast);
+    CHECK(test::device_memory().allocated == before + one_cast);
   }
-  CHECK(memory_stats().allocated == before);
+  CHECK(test::device_memory().allocated == before);
   {
-    const Autocast guard("cpu", DType::bf16, {.cache = false});
+    const Autocast guard(default_device(), DType::bf16, {.cache = false});
     linear(x, w);
-    CHECK(memory_stats().allocated == before);
+    CHECK(test::device_memory().allocated == before);
   }
-  const Autocast guard("cpu");
+  const Autocast guard(default_device());
   const InferenceMode inference;
   linear(x, w);
-  CHECK(memory_stats().allocated == before);
+  CHECK(test::device_memory().allocated == before);
 }
 
 TEST_CASE("the cache: a step between two passes of one guard, views of a parameter, and a parameter that is gone") {
@@ -127,7 +128,7 @@ TEST_CASE("the cache: a step between two passes of one guard, views of a paramet
   const Tensor x = randn({4, 4});
   Tensor w = randn({4, 4}).set_requires_grad(true);
   optim::SGD optimizer({w}, {.lr = 0.5});
-  const Autocast guard("cpu");
+  const Autocast guard(default_device());
   for (int i = 0; i < 3; ++i) {
     const Tensor y = linear(x, w), want = matmul(x.to(DType::bf16), w.detach().to(DType::bf16).t());
     CHECK(y.equal(want));
@@ -156,7 +157,7 @@ TEST_CASE("the cache under checkpoint: NoGrad first, then a region, then backwar
     w.set_grad(Tensor());
     Tensor loss;
     {
-      const Autocast guard("cpu");
+      const Autocast guard(default_device());
       {
         NoGrad off;
         linear(x, w);
@@ -176,7 +177,7 @@ TEST_CASE("threads: guards of several threads do not meet, shared parameters are
   const Tensor x = randn({8, 8});
   Tensor w = randn({8, 8}).set_requires_grad(true);
   const auto result = [&](DType dtype) {
-    const Autocast guard("cpu", dtype);
+    const Autocast guard(default_device(), dtype);
     return linear(x, w);
   };
   const Tensor bf16 = result(DType::bf16), f16 = result(DType::f16);

@@ -9,7 +9,7 @@ using namespace weft;
 TEST_CASE("Autocast lowers products, keeps losses in f32 and leaves the rest alone") {
   manual_seed(1);
   const Tensor x = randn({4, 8}), w = randn({6, 8}), b = randn({6});
-  const Autocast guard("cpu");
+  const Autocast guard(default_device());
   CHECK(is_autocast_enabled());
   CHECK(get_autocast_dtype() == DType::bf16);
   const Tensor y = linear(x, w, b);
@@ -33,7 +33,7 @@ TEST_CASE("Autocast computes what casts by hand compute, with f32 gradients for 
   Tensor x = randn({4, 8}), w = randn({6, 8}).set_requires_grad(true);
   Tensor loss;
   {
-    const Autocast guard("cpu");
+    const Autocast guard(default_device());
     loss = linear(x, w).square().sum();
   }
   loss.backward();
@@ -61,7 +61,7 @@ TEST_CASE("losses over classes read halves under Autocast, with the bits of a ca
   const Tensor expected = loss_of(by_hand.to(DType::f32));
   Tensor loss;
   {
-    const Autocast guard("cpu");
+    const Autocast guard(default_device());
     loss = loss_of(x);
   }
   CHECK(loss.dtype() == DType::f32);
@@ -83,7 +83,7 @@ TEST_CASE("backward inside of the guard gives the gradients of backward outside"
     w.set_grad(Tensor()), u.set_grad(Tensor());
     Tensor loss;
     {
-      const Autocast guard("cpu");
+      const Autocast guard(default_device());
       loss = cross_entropy(linear(gelu(linear(x, w)), u), zeros({4}, {.dtype = DType::i64}));
       if (inside) loss.backward();
     }
@@ -99,7 +99,7 @@ TEST_CASE("backward inside of the guard gives the gradients of backward outside"
 TEST_CASE("a parameter is cast once, again when it changed, and records its gradient though NoGrad came first") {
   manual_seed(4);
   Tensor x = randn({2, 3}), w = randn({3, 3}).set_requires_grad(true);
-  const Autocast guard("cpu");
+  const Autocast guard(default_device());
   {
     NoGrad off;
     linear(x, w);
@@ -121,14 +121,14 @@ TEST_CASE("guards nest, can be disabled inside, and belong to their thread") {
   const Tensor x = ones({2, 2});
   CHECK_FALSE(is_autocast_enabled());
   {
-    const Autocast outer("cpu", DType::bf16);
+    const Autocast outer(default_device(), DType::bf16);
     {
-      const Autocast inner("cpu", DType::f16);
+      const Autocast inner(default_device(), DType::f16);
       CHECK(mm(x, x).dtype() == DType::f16);
     }
     CHECK(mm(x, x).dtype() == DType::bf16);
     {
-      const Autocast off("cpu", DType::bf16, {.enabled = false});
+      const Autocast off(default_device(), DType::bf16, {.enabled = false});
       CHECK(mm(x, x).dtype() == DType::f32);
     }
     DType elsewhere = DType::bf16;
@@ -145,7 +145,7 @@ TEST_CASE("a module trains under Autocast, recurrent layers and convolutions inc
   const Tensor sequence = randn({5, 2, 4}), image = randn({1, 2, 6, 6});
   Tensor loss;
   {
-    const Autocast guard("cpu");
+    const Autocast guard(default_device());
     const Tensor y = lstm(sequence).first;
     CHECK(y.dtype() == DType::bf16);
     loss = mse_loss(y, zeros(y.sizes())) + mse_loss(conv(image), ones({1, 3, 4, 4}));
@@ -159,10 +159,10 @@ TEST_CASE("a module trains under Autocast, recurrent layers and convolutions inc
 }
 
 TEST_CASE("in-place forms and out= are not cast; dtypes that are no lower precision are refused") {
-  const Autocast guard("cpu");
+  const Autocast guard(default_device());
   Tensor c = zeros({2, 2});
   addmm_(c, ones({2, 2}), ones({2, 2}));
   CHECK(c.dtype() == DType::f32);
   CHECK(c.equal(full({2, 2}, 2.0)));
-  CHECK_THROWS_WITH(Autocast("cpu", DType::f32), Catch::Contains("bf16 or f16, got f32"));
+  CHECK_THROWS_WITH(Autocast(default_device(), DType::f32), Catch::Contains("bf16 or f16, got f32"));
 }

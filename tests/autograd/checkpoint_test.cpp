@@ -4,6 +4,7 @@
 #include "core/allocator.h"
 #include "core/recompute.h"
 #include "tests/catch.h"
+#include "tests/device.h"
 #include "weft.h"
 
 using namespace weft;
@@ -69,14 +70,14 @@ TEST_CASE("checkpoint under Autocast, nested, and with other arguments and resul
   leaves.push_back(x);
   SECTION("the guard outside, backward outside of it") {
     check_like_plain(leaves, [&](bool on) {
-      const Autocast guard("cpu");
+      const Autocast guard(default_device());
       return (on ? checkpoint(a, x) : a(x)).to(DType::f32).square().mean();
     });
   }
   SECTION("the guard inside") {
     check_like_plain(leaves, [&](bool on) {
       const auto part = [&](const Tensor& t) {
-        const Autocast guard("cpu");
+        const Autocast guard(default_device());
         return a(t);
       };
       return (on ? checkpoint(part, x) : part(x)).square().mean();
@@ -284,11 +285,11 @@ TEST_CASE("checkpoint_sequential keeps less than 0.3 of the activations of 64 la
       NoGrad guard;
       p.grad().zero_();
     }
-    const int64_t before = memory_stats().allocated;
-    reset_peak_memory_stats();
+    const int64_t before = test::device_memory().allocated;
+    test::reset_device_peak();
     checkpoint_sequential(functions, segments, x).square().sum().backward();
-    const int64_t most = memory_stats().peak_allocated - before;
-    CHECK(memory_stats().allocated == before);
+    const int64_t most = test::device_memory().peak_allocated - before;
+    CHECK(test::device_memory().allocated == before);
     return most;
   };
   const int64_t plain = peak(1);
@@ -337,17 +338,17 @@ TEST_CASE("a GPT with a region per block: the plain gradients, in less than 0.3 
   const auto run = [&](bool on, bool lower) {
     for (const Tensor& p : parameters) p.grad().zero_();
     manual_seed(9);
-    const int64_t before = memory_stats().allocated;
-    reset_peak_memory_stats();
+    const int64_t before = test::device_memory().allocated;
+    test::reset_device_peak();
     {
-      const Autocast guard("cpu", DType::bf16, {.enabled = lower});
+      const Autocast guard(default_device(), DType::bf16, {.enabled = lower});
       Tensor h = x;
       for (auto& b : blocks) h = on ? checkpoint(b, h) : b(h);
       h.to(DType::f32).square().mean().backward();
     }
     std::vector<Tensor> out;
     for (const Tensor& p : parameters) out.push_back(p.grad().clone());
-    return std::pair(out, static_cast<double>(memory_stats().peak_allocated - before));
+    return std::pair(out, static_cast<double>(test::device_memory().peak_allocated - before));
   };
   for (const bool lower : {false, true}) {
     const auto [want, plain] = run(false, lower);

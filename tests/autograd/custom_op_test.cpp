@@ -1,5 +1,6 @@
 // A user's file: two ops of its own, one pointwise, one structured.
 #include "autograd/custom_op.h"
+#include "core/thread_state.h"
 
 #include "autograd/autograd.h"
 #include "autograd/gradcheck.h"
@@ -115,6 +116,7 @@ TEST_CASE("a user's op is called by name and keeps its text") {
 }
 
 TEST_CASE("a user's structured op") {
+  const DefaultDevice host("cpu");
   Tensor x = values({5}).set_requires_grad(true);
   CHECK(suffix_sum(tensor({1, 2, 3}, {.dtype = DType::f64}))
             .eq(tensor({6, 5, 3}, {.dtype = DType::f64}))

@@ -6,6 +6,7 @@
 #include "core/ops/pointwise_api.h"
 #include "core/ops/reduce.h"
 #include "tests/catch.h"
+#include "tests/device.h"
 
 using namespace weft;
 using Catch::Matchers::Contains;
@@ -92,13 +93,13 @@ TEST_CASE("a 100,000-op chain neither overflows the stack nor leaks") {
     }
     CHECK(freed);
   }
-  int64_t before = memory_stats().allocated;
+  int64_t before = test::device_memory().allocated;
   {
     Tensor y = ones({1000}, {.dtype = DType::f64}).set_requires_grad(true);
     for (int i = 0; i < 1000; ++i) y = y.sin();
-    CHECK(memory_stats().allocated >= before + 1000 * 8000);
+    CHECK(test::device_memory().allocated >= before + 1000 * 8000);
   }
-  CHECK(memory_stats().allocated == before);
+  CHECK(test::device_memory().allocated == before);
 }
 
 TEST_CASE("backward frees what it used") {
@@ -108,9 +109,9 @@ TEST_CASE("backward frees what it used") {
   CHECK(held.use_count() == 1);  // exp saves its output alone
   Tensor z = (held * held).sum();
   CHECK(held.use_count() > 1);
-  int64_t before = memory_stats().allocated;
+  int64_t before = test::device_memory().allocated;
   grad({y}, {x});
-  CHECK(memory_stats().allocated < before);
+  CHECK(test::device_memory().allocated < before);
   z.backward();
   CHECK(held.use_count() == 1);
 }

@@ -1,4 +1,5 @@
 #include "core/dlpack.h"
+#include "core/thread_state.h"
 
 #include "core/error.h"
 #include "core/ops/pointwise_api.h"
@@ -7,6 +8,7 @@
 using namespace weft;
 
 TEST_CASE("dlpack: out and back shares memory and frees once") {
+  const DefaultDevice host("cpu");
   for (DType t : {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i8, DType::u8, DType::i16, DType::i32,
                   DType::i64, DType::bool_}) {
     Tensor x = arange(12).to(t).view({3, 4}).t().narrow(0, 1, 2);
@@ -29,6 +31,7 @@ TEST_CASE("dlpack: out and back shares memory and frees once") {
 }
 
 TEST_CASE("dlpack: what others may hand over") {
+  const DefaultDevice host("cpu");
   float values[6] = {0, 1, 2, 3, 4, 5};
   int64_t shape[2] = {2, 2};
   static int freed;

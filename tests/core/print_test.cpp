@@ -4,11 +4,13 @@
 
 #include "core/ops/pointwise_api.h"
 #include "core/tensor.h"
+#include "core/thread_state.h"
 #include "tests/catch.h"
 
 using namespace weft;
 
 TEST_CASE("print: as PyTorch") {
+  const DefaultDevice host("cpu");
   struct Case {
     Tensor value;
     const char* text;
@@ -128,6 +130,7 @@ TEST_CASE("print: as PyTorch") {
 }
 
 TEST_CASE("print: streams and undefined tensors") {
+  const DefaultDevice host("cpu");
   std::ostringstream s;
   s << tensor({1.0, 2.0}) << Tensor();
   CHECK(s.str() == "tensor([1., 2.])tensor(undefined)");

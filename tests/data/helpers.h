@@ -1,5 +1,4 @@
 #pragma once
-#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <numeric>
@@ -8,6 +7,7 @@
 #include "core/error.h"
 #include "core/value.h"
 #include "tests/folder.h"
+#include "tests/same_bits.h"
 
 namespace weft::test {
 
@@ -21,17 +21,10 @@ inline void write_all(const std::string& path, const std::string& content) {
 
 /// A tensor whose bytes are 1, 2, 3, ... (bools: 0, 1, 0, ...).
 inline Tensor numbered(const Dims& sizes, DType dtype) {
-  Tensor t = empty(sizes, {.dtype = dtype});
+  Tensor t = empty(sizes, {.dtype = dtype, .device = "cpu"});
   auto* bytes = static_cast<uint8_t*>(t.data_ptr());
   for (size_t i = 0; i < t.nbytes(); ++i) bytes[i] = static_cast<uint8_t>(dtype == DType::bool_ ? i % 2 : i % 120 + 1);
-  return t;
-}
-
-/// Same dtype, shape and bytes.
-inline bool same_content(const Tensor& a, const Tensor& b) {
-  if (a.dtype() != b.dtype() || !(a.sizes() == b.sizes())) return false;
-  const Tensor x = a.detach().contiguous(), y = b.detach().contiguous();
-  return x.nbytes() == 0 || std::memcmp(x.data_ptr(), y.data_ptr(), x.nbytes()) == 0;
+  return t.to(default_device());
 }
 
 inline constexpr DType kAllDtypes[] = {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i8,

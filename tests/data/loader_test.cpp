@@ -19,6 +19,7 @@
 #include "tests/catch.h"
 #include "tests/data/helpers.h"
 #include "tests/data/loader_helpers.h"
+#include "tests/device.h"
 
 using namespace weft;
 using namespace weft::test;
@@ -65,7 +66,7 @@ TEST_CASE("loader: the same bytes for any number of workers, another order each 
   const Tensor before = rand({4});
   manual_seed(3);
   run(0, false, 7);
-  CHECK(same_content(rand({4}), before));
+  CHECK(same_bits(rand({4}), before));
   const auto seed = [] { return data::DataLoader(Numbers{4}).seed(); };
   manual_seed(3);
   const uint64_t first = seed();
@@ -247,11 +248,11 @@ TEST_CASE("loader: datasets that gather, collates and samples of many types") {
   const Sample batch = data::default_collate(std::vector<Sample>{{{one, {one, two}}, two}, {{two, {two, two}}, one}});
   CHECK(batch.inner.a.sizes() == Dims{2, 2});
   CHECK(batch.inner.list.size() == 2);
-  CHECK(same_content(batch.inner.list[0], stack({one, two})));
-  CHECK(same_content(batch.b, stack({two, one})));
+  CHECK(same_bits(batch.inner.list[0], stack({one, two})));
+  CHECK(same_bits(batch.b, stack({two, one})));
   using Named = std::map<std::string, std::pair<int, std::string>>;
   const auto named = data::default_collate(std::vector<Named>{{{"x", {1, "p"}}}, {{"x", {2, "q"}}}});
-  CHECK(named.at("x").first.equal(tensor(std::vector<int64_t>{1, 2})));
+  CHECK(named.at("x").first.equal(tensor(std::vector<int64_t>{1, 2}, {.device = "cpu"})));
   CHECK(named.at("x").second == std::vector<std::string>{"p", "q"});
   CHECK(data::default_collate(std::vector<float>{1.5f, 2}).dtype() == DType::f64);
   CHECK(data::default_collate(std::vector<bool>{true, false}).dtype() == DType::bool_);
@@ -260,7 +261,7 @@ TEST_CASE("loader: datasets that gather, collates and samples of many types") {
         }).find("same keys") != std::string::npos);
   CHECK(error_of([&] {
           data::default_collate(std::vector<Tensor>{one, ones({3})});
-        }).find("the first is [2] f32 cpu, number 1 is [3] f32 cpu") != std::string::npos);
+        }).find(test::here("the first is [2] f32 cpu, number 1 is [3] f32 cpu")) != std::string::npos);
   CHECK(data::default_collate(std::vector<Tensor>{x.t(), x.t()}).sizes() == Dims{2, 3, 10});
 }
 

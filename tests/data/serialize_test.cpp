@@ -61,7 +61,7 @@ TEST_CASE("pt: tensors of every dtype, with their strides, storages and requires
   for (const auto& [name, tensor] : tensors) {
     INFO(name);
     const Tensor& got = *back.find(name);
-    CHECK(same_content(got, tensor));
+    CHECK(same_bits(got, tensor));
     CHECK(got.strides() == tensor.strides());
     CHECK(got.storage_offset() == tensor.storage_offset());
     CHECK(got.requires_grad() == tensor.requires_grad());
@@ -102,7 +102,7 @@ TEST_CASE("safetensors: every dtype, any layout, metadata") {
   for (const auto& [name, tensor] : tensors) {
     INFO(name);
     REQUIRE(back.contains(name));
-    CHECK(same_content(*back.find(name), tensor));
+    CHECK(same_bits(*back.find(name), tensor));
     CHECK(back.find(name)->is_contiguous());
   }
   CHECK(safetensors_metadata(path) == metadata);
@@ -133,7 +133,7 @@ TEST_CASE("safetensors: tied weights are stored once and come back tied") {
   const StateDict back = load_safetensors(path);
   REQUIRE(back.size() == 3);
   CHECK(back.find("head.weight")->shares_storage_with(*back.find("wte.weight")));
-  CHECK(same_content(*back.find("row"), weight.select(0, 1)));
+  CHECK(same_bits(*back.find("row"), weight.select(0, 1)));
 }
 
 TEST_CASE("npy and npz: every dtype NumPy has") {
@@ -143,7 +143,7 @@ TEST_CASE("npy and npz: every dtype NumPy has") {
     if (dtype == DType::bf16) continue;
     const Tensor t = numbered({3, 4}, dtype);
     save_npy(folder.file("x.npy"), t.t());
-    CHECK(same_content(load(folder.file("x.npy")).as_tensor(), t.t()));
+    CHECK(same_bits(load(folder.file("x.npy")).as_tensor(), t.t()));
     tensors.set(std::string(name(dtype)), t);
   }
   tensors.set("scalar", numbered({}, DType::f32));
@@ -154,7 +154,7 @@ TEST_CASE("npy and npz: every dtype NumPy has") {
   REQUIRE(back.size() == tensors.size());
   for (const auto& [name, tensor] : tensors) {
     INFO(name);
-    CHECK(same_content(*back.find(name), tensor));
+    CHECK(same_bits(*back.find(name), tensor));
   }
   CHECK(error_of([&] { save_npy(folder.file("y.npy"), empty({2}, {.dtype = DType::bf16})); }) ==
         "save: NumPy has no dtype bf16; convert the tensor to f32");

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/ops/random.h"
+#include "core/thread_state.h"
 #include "data/csv.h"
 #include "data/image.h"
 #include "data/loader.h"
@@ -54,7 +55,7 @@ TEST_CASE("images: PNG and JPEG as torchvision decodes them") {
     INFO(name);
     const std::string file = picture(name);
     const bool png = has(name, ".png"), indices = has(name, "palette") || has(name, "bits");
-    if (const Tensor* same = pixels.find(name); same && !indices) CHECK(same_content(data::read_image(file), *same));
+    if (const Tensor* same = pixels.find(name); same && !indices) CHECK(same_bits(data::read_image(file), *same));
     const Tensor rgb = data::read_image(file, {.mode = data::ImageMode::rgb});
     REQUIRE(rgb.sizes() == pixels.find(std::string(name) + ".rgb")->sizes());
     CHECK(largest_difference(rgb, *pixels.find(std::string(name) + ".rgb")) <= (has(name, "cmyk") ? 2 : 0));
@@ -70,7 +71,7 @@ TEST_CASE("images: PNG and JPEG as torchvision decodes them") {
   for (const int64_t channels : {1, 2, 3, 4}) {
     const Tensor image = randint(0, 256, {channels, 5, 7}, {.dtype = DType::u8});
     data::write_png(image, folder.file("x.png"));
-    CHECK(same_content(data::read_image(folder.file("x.png")), image));
+    CHECK(same_bits(data::read_image(folder.file("x.png")), image));
   }
   CHECK(has(error_of([&] { data::write_png(zeros({3, 4, 4}), folder.file("y.png")); }), "expects u8"));
 }
@@ -103,6 +104,7 @@ TEST_CASE("images: damaged, truncated, huge and foreign files") {
 }
 
 TEST_CASE("ImageFolder: classes by folder, transforms, progress, errors") {
+  const DefaultDevice host("cpu");
   NEED_PICTURES();
   const TemporaryFolder folder;
   namespace fs = std::filesystem;
@@ -151,7 +153,7 @@ TEST_CASE("MNIST and CIFAR: files, gathering, transforms, errors") {
   for (auto [x, y] : gathered) {
     CHECK(x.dtype() == DType::u8);
     CHECK(x.sizes() == Dims{y.size(0), 1, 28, 28});
-    CHECK(same_content(x.to(DType::f32).div(255), b->first));
+    CHECK(same_bits(x.to(DType::f32).div(255), b->first));
     CHECK(y.equal(b->second));
     ++b;
   }
@@ -176,6 +178,7 @@ TEST_CASE("MNIST and CIFAR: files, gathering, transforms, errors") {
 }
 
 TEST_CASE("CSV: headers, quotes, columns, dtypes") {
+  const DefaultDevice host("cpu");
   const TemporaryFolder folder;
   const std::string path = folder.file("x.csv");
   const auto read = [&](const std::string& text, const data::CsvOptions& o = {}) {
@@ -215,6 +218,7 @@ TEST_CASE("CSV: headers, quotes, columns, dtypes") {
 }
 
 TEST_CASE("TokenFile: windows for next-token prediction") {
+  const DefaultDevice host("cpu");
   const TemporaryFolder folder;
   const std::string path = folder.file("x.bin");
   std::vector<uint16_t> tokens(11);
@@ -241,6 +245,7 @@ TEST_CASE("TokenFile: windows for next-token prediction") {
 }
 
 TEST_CASE("datasets: concatenation, subsets, splits, arrays of a file") {
+  const DefaultDevice host("cpu");
   const data::TensorDataset a(arange(4)), b(arange(10, 13));
   const data::ConcatDataset all(a, b);
   CHECK(all.size() == 7);

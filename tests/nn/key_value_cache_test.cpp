@@ -108,7 +108,7 @@ TEST_CASE("KeyValueCache: of use in and outside InferenceMode, under Autocast, w
   CHECK_THROWS_WITH(cache.update(layer(x), layer(x)), Contains("need gradients") && Contains("InferenceMode"));
   CHECK(cache.size() == 6);
   const InferenceMode guard;
-  const Autocast cast("cpu", DType::bf16);
+  const Autocast cast(default_device(), DType::bf16);
   nn::KeyValueCache lower(8);
   CHECK(lower.attend(layer(x), layer(x), layer(x)).dtype() == DType::bf16);
 }

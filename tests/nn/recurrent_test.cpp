@@ -6,6 +6,7 @@
 #include "core/parallel.h"
 #include "core/thread_state.h"
 #include "tests/catch.h"
+#include "tests/device.h"
 #include "tests/same_bits.h"
 #include "weft.h"
 
@@ -52,6 +53,8 @@ std::vector<Tensor> put_back(const std::vector<Tensor>& given, const std::vector
   for (const Tensor& t : like) out.push_back(t.defined() ? given[at++] : Tensor());
   return out;
 }
+Tensor host_sizes(const std::vector<int64_t>& sizes) { return tensor(sizes, {.device = "cpu"}); }
+
 template <class F>
 std::string message(F&& f) {
   try {
@@ -74,7 +77,7 @@ TEST_CASE("recurrent_layer: fused kernels agree with public ops") {
       for (bool reverse : {false, true})
         for (bool packed : {false, true}) {
           const int64_t projection = kind == Recurrence::lstm && packed ? hidden / 2 + 1 : 0;
-          const Tensor sizes = packed ? tensor(std::vector<int64_t>{batch, batch, (batch + 1) / 2, 1}) : Tensor();
+          const Tensor sizes = packed ? host_sizes({batch, batch, (batch + 1) / 2, 1}) : Tensor();
           const int64_t rows = packed ? sizes.sum().item<int64_t>() : 3 * batch;
           const auto in = random_inputs(kind, rows, batch, 5, hidden, projection, !reverse);
           const auto fused = results(recurrent_layer, kind, in, sizes, reverse);
@@ -93,7 +96,7 @@ TEST_CASE("recurrent_layer: gradients and their gradients") {
   for (Recurrence kind : {Recurrence::tanh, Recurrence::lstm, Recurrence::gru})
     for (bool reverse : {false, true}) {
       const auto in = random_inputs(kind, 5, 3, 2, 3, kind == Recurrence::lstm && reverse ? 2 : 0, true);
-      const Tensor sizes = tensor(std::vector<int64_t>{3, 2});
+      const Tensor sizes = host_sizes({3, 2});
       auto f = [&](const std::vector<Tensor>& x) {
         return results(recurrent_layer, kind, put_back(x, in), sizes, reverse);
       };
@@ -194,11 +197,11 @@ TEST_CASE("packed sequences") {
   CHECK(message([&] { rnn::pack_sequence(sequences); }).find("the lengths grow") != std::string::npos);
   const nn::PackedSequence p = rnn::pack_sequence(sequences, false);
   CHECK(p.data.sizes() == Dims{10, 4});
-  CHECK(p.batch_sizes.equal(tensor(std::vector<int64_t>{3, 3, 2, 1, 1})));
+  CHECK(p.batch_sizes.equal(host_sizes({3, 3, 2, 1, 1})));
   CHECK(p.sorted_indices.equal(tensor(std::vector<int64_t>{1, 2, 0})));
   const auto [padded, lengths] =
       rnn::pad_packed_sequence(p, {.batch_first = true, .padding_value = 9, .total_length = 6});
-  CHECK(lengths.equal(tensor(std::vector<int64_t>{2, 5, 3})));
+  CHECK(lengths.equal(host_sizes({2, 5, 3})));
   CHECK(padded.sizes() == Dims{3, 6, 4});
   for (int64_t i = 0; i < 3; ++i) {
     const Tensor& s = sequences[static_cast<size_t>(i)];
@@ -265,7 +268,9 @@ TEST_CASE("recurrent layers in bf16 keep sums in f32") {
 
 TEST_CASE("recurrent layers name what does not fit") {
   nn::LSTM m(4, 5);
-  CHECK(message([&] { m(randn({2, 3, 6})); }) == "LSTM: the last size of the input [6, 6] f32 cpu is not input_size 4");
+  CHECK(message([&] {
+          m(randn({2, 3, 6}));
+        }) == test::here("LSTM: the last size of the input [6, 6] f32 cpu is not input_size 4"));
   CHECK(message([&] { m(randn({4})); }).find("LSTM: the input needs 3 dimensions, or 2 without a batch") == 0);
   CHECK(message([&] {
           m(randn({2, 3, 4}), nn::LstmState{zeros({1, 2, 5}), zeros({1, 3, 5})});
@@ -281,6 +286,6 @@ TEST_CASE("recurrent layers name what does not fit") {
   nn::GRUCell cell(4, 5);
   CHECK(message([&] { cell(randn({2, 3})); }).find("GRUCell: the last size of the input") == 0);
   CHECK(message([&] { cell(randn({2, 4}), randn({3, 5})); }).find("GRUCell: the state h is") == 0);
-  const nn::PackedSequence bad{randn({4, 4}), tensor(std::vector<int64_t>{1, 3})};
+  const nn::PackedSequence bad{randn({4, 4}), host_sizes({1, 3})};
   CHECK(message([&] { m(bad); }).find("batch_sizes[1] is 3") != std::string::npos);
 }

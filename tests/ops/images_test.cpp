@@ -13,6 +13,7 @@
 #include "core/ops/view.h"
 #include "core/parallel.h"
 #include "tests/catch.h"
+#include "tests/device.h"
 
 using namespace weft;
 
@@ -161,9 +162,10 @@ TEST_CASE("bits of batch norm do not depend on the number of threads") {
 TEST_CASE("wrong arguments of the ops over images are explained") {
   const Tensor x = zeros({8, 4, 32, 32}), w = zeros({64, 3, 3, 3});
   CHECK(error_of([&] { conv2d(x, w); }) ==
-        "conv2d: weight expects 3 input channels, x has 4 (x [8, 4, 32, 32] f32 cpu, weight [64, 3, 3, 3] f32 cpu, "
-        "groups 1); "
-        "permute x to NC... or rebuild the layer");
+        test::here(
+            "conv2d: weight expects 3 input channels, x has 4 (x [8, 4, 32, 32] f32 cpu, weight [64, 3, 3, 3] f32 cpu, "
+            "groups 1); "
+            "permute x to NC... or rebuild the layer"));
   CHECK(error_of([&] {
           conv2d(x, zeros({64, 4, 3, 3}), {}, {.stride = 0});
         }) == "conv2d: stride must be positive, got [0]");
@@ -178,7 +180,7 @@ TEST_CASE("wrong arguments of the ops over images are explained") {
         }).rfind("conv2d: kernel 40 (dilated: 40) is larger than the padded input 32", 0) == 0);
   CHECK(error_of([&] {
           conv2d(x, zeros({64, 4, 3, 3}, {.dtype = DType::f64}));
-        }).rfind("conv2d: x [8, 4, 32, 32] f32 cpu and weight", 0) == 0);
+        }).rfind(test::here("conv2d: x [8, 4, 32, 32] f32 cpu and weight"), 0) == 0);
   CHECK(error_of([&] { conv2d(x, zeros({64, 4, 3, 3}), zeros({3})); }).rfind("conv2d: bias must be [64]", 0) == 0);
   CHECK(error_of([&] { max_pool2d(x, 2, {.padding = 2}); }).rfind("max_pool2d: padding must be at most half", 0) == 0);
   CHECK(error_of([&] { avg_pool2d(x, 40); }).rfind("avg_pool2d: the output would be empty", 0) == 0);

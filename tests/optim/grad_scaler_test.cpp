@@ -144,7 +144,7 @@ TEST_CASE("state_dict carries the scaler on; a disabled one does nothing; bf16 i
   CHECK(off.state_dict().size() == 0);
   CHECK(scaler.is_needed());
   {
-    const Autocast guard("cpu", DType::bf16);
+    const Autocast guard(default_device(), DType::bf16);
     scaler.scale(loss_of(p));
   }
   CHECK_FALSE(scaler.is_needed());
@@ -166,7 +166,7 @@ TEST_CASE("f16 autocast with a scaler trains where small gradients vanish withou
     optim::GradScaler scaler({.enabled = scaled});
     Tensor loss;
     {
-      const Autocast guard("cpu", DType::f16);
+      const Autocast guard(default_device(), DType::f16);
       loss = (mse_loss(layer(x), y) * 1e-5);
     }
     scaler.scale(loss).backward();
@@ -194,7 +194,7 @@ TEST_CASE("accumulated gradients are those of one large batch under autocast, cl
       for (int64_t i = 0; i < parts; ++i) {
         Tensor loss;
         {
-          const Autocast guard("cpu", lower, {.enabled = on});
+          const Autocast guard(default_device(), lower, {.enabled = on});
           loss = cross_entropy(down(up(x.slice(0, i * n, (i + 1) * n)).relu()), y.slice(0, i * n, (i + 1) * n));
         }
         scaler.scale(loss / static_cast<double>(parts)).backward();

@@ -156,6 +156,7 @@ TEST_CASE("shapes and dtypes of inputs, in-place and view ops") {
 }
 
 TEST_CASE("memory is charged to the op that allocates it") {
+  const DefaultDevice host("cpu");
   Profiler p({.profile_memory = true});
   Tensor x = rand({256, 256});
   p.start();

@@ -318,8 +318,7 @@ bool matmul(const MatmulCall& call, cudaStream_t stream) {
   if (!plan.found()) return false;
   ++launches;
   plan.run(call, handle, stream);
-  if (blocking()) [[unlikely]]
-    check(cudaStreamSynchronize(stream), "matmul");
+  after_launch(stream);
   return true;
 }
 

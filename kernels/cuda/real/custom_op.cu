@@ -85,7 +85,7 @@ void start(const CustomOpSource& source, int which, CustomKernel kernel, dim3 gr
     status = go();
   }
   check_driver(status, source.info->name, "start its kernel");
-  if (blocking()) check(cudaStreamSynchronize(current_stream()), "launch");
+  after_launch(current_stream());
 }
 
 // What in_rows() and the arguments ask of a formula.

@@ -37,8 +37,7 @@ void run_planned(const Call& c, cudaStream_t stream) {
   if (p.cleared > 0) check(cudaMemsetAsync(scratch + p.offsets[1], 0, static_cast<size_t>(p.cleared), stream), "cuDNN");
   p.plan->execute(cudnn::handle(stream), p.uids, p.pointers(&c, p, scratch), memory.data());
   ++launches;
-  if (blocking()) [[unlikely]]
-    check(cudaStreamSynchronize(stream), "cuDNN");
+  after_launch(stream);
 }
 
 }  // namespace
