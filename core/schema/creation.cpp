@@ -49,25 +49,25 @@ Value to(const Args& a) {
   Tensor t = a.tensor(0);
   Value::List rest = a[1].as_list();
   std::optional<DType> dtype = a.dtype(2);
+  Device device = t.device();
   bool copy = a.flag(4);
   size_t flags = 0;
   for (const Value& v : rest) {
     if (v.is_dtype())
       dtype = v.as_dtype();
     else if (v.is_tensor())
-      dtype = v.as_tensor().dtype();
+      dtype = v.as_tensor().dtype(), device = v.as_tensor().device();
     else if (v.is_bool() && ++flags == 2)
       copy = v.as_bool();
     else if (v.is_device() || v.is_string())
-      WEFT_CHECK(v.as_device().is_cpu(), "to({}): this build has no CUDA backend", v.as_device());
+      device = v.as_device();
   }
   MemoryFormat format = a.memory_format(5, MemoryFormat::preserve);
-  Tensor out = dtype ? t.to(*dtype) : t;
-  out = out.to(format);
+  const Tensor out = t.to(device, dtype.value_or(t.dtype())).to(format);
   return copy && out.is_same(t) ? t.clone(format) : out;
 }
 
-const OpSchema kRows[] = {
+constexpr OpSchema kRows[] = {
     {"empty", "*size, " WEFT_OPTIONS, [](const Args& a) -> Value { return empty(a.dims(0), a.options(1, 2, 3)); }},
     {"zeros", "*size, " WEFT_OPTIONS, [](const Args& a) -> Value { return zeros(a.dims(0), a.options(1, 2, 3)); }},
     {"ones", "*size, " WEFT_OPTIONS, [](const Args& a) -> Value { return ones(a.dims(0), a.options(1, 2, 3)); }},

@@ -71,7 +71,7 @@ Value with_indices(const std::tuple<Tensor, Tensor>& r, bool wanted) {
     }                                                                                                             \
   }
 
-const OpSchema kRows[] = {
+constexpr OpSchema kRows[] = {
     WEFT_ROWS(1),
     WEFT_ROWS(2),
     WEFT_ROWS(3),

@@ -37,7 +37,7 @@ std::vector<TensorIndex> indices(const Args& a, size_t i) {
   return out;
 }
 
-const OpSchema kRows[] = {
+constexpr OpSchema kRows[] = {
     {"__getitem__", "input, index", [](const Args& a) -> Value { return a.tensor(0).index(indices(a, 1)); }},
     {"__setitem__", "input, index, value",
      [](const Args& a) -> Value {

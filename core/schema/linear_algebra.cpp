@@ -7,7 +7,7 @@ namespace {
 
 AddmmOptions options(const Args& a) { return {.beta = a.scalar(3), .alpha = a.scalar(4)}; }
 
-const OpSchema kRows[] = {
+constexpr OpSchema kRows[] = {
     {"mm", "input, mat2", [](const Args& a) -> Value { return mm(a.tensor(0), a.tensor(1)); }},
     {"bmm", "input, mat2", [](const Args& a) -> Value { return bmm(a.tensor(0), a.tensor(1)); }},
     {"mv", "input, vec", [](const Args& a) -> Value { return mv(a.tensor(0), a.tensor(1)); }},

@@ -23,7 +23,7 @@ namespace {
    [](const Args& a) -> Value { return name(a.tensor(0), a.tensor(1), a.tensor(2), {.margin = a.real(3), .reduction = a.text(4)}); } \
   }
 
-const OpSchema kRows[] = {
+constexpr OpSchema kRows[] = {
     WEFT_WEIGHTED_LOSS(mse_loss),
     WEFT_WEIGHTED_LOSS(l1_loss),
     WEFT_WEIGHTED_LOSS(binary_cross_entropy),

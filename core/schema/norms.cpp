@@ -17,7 +17,7 @@ Value matrix_norm_call(const Args& a) {
                              {.rows = dims[0], .columns = dims[1], .keepdim = a.flag(3), .dtype = a.dtype(4)});
 }
 
-const OpSchema kRows[] = {
+constexpr OpSchema kRows[] = {
     {"softmax", "input, dim, dtype=None",
      [](const Args& a) -> Value { return softmax(a.tensor(0), a.integer(1), a.dtype(2)); }},
     {"log_softmax", "input, dim, dtype=None",

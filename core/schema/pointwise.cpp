@@ -73,7 +73,7 @@ Rounding rounding(const Args& a, size_t i) {
   detail::fail_with(detail::Fault::user, "div: rounding_mode is \"{}\"; use \"trunc\" or \"floor\"", mode);
 }
 
-const OpSchema kRows[] = {
+constexpr OpSchema kRows[] = {
     {"add", "input, other, *, alpha=1",
      [](const Args& a) -> Value { return add(a.operand(0), a.operand(1), a.scalar(2)); },
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).add_(a.operand(1), a.scalar(2)); }},

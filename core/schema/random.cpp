@@ -29,7 +29,7 @@ Value randint_like_call(const Args& a) {
         [](const Args& a) -> Value { return name(a.tensor(0), a.real(1), a.flag(2)); } \
   }
 
-const OpSchema kRows[] = {
+constexpr OpSchema kRows[] = {
     {"rand", "*size, " WEFT_OPTIONS, [](const Args& a) -> Value { return rand(a.dims(0), a.options(1, 2, 3)); }},
     {"randn", "*size, " WEFT_OPTIONS, [](const Args& a) -> Value { return randn(a.dims(0), a.options(1, 2, 3)); }},
     {"randint", "low, high, size=None, " WEFT_OPTIONS, &randint_call},

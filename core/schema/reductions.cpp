@@ -46,7 +46,7 @@ Value norm_call(const Args& a) {
              -> Value { return name(a.tensor(0), {.dim = a.dim_list(1), .keepdim = a.flag(2), .dtype = a.dtype(3)}); } \
   }
 
-const OpSchema kRows[] = {
+constexpr OpSchema kRows[] = {
     WEFT_REDUCE(sum),
     WEFT_REDUCE(mean),
     WEFT_REDUCE(prod),

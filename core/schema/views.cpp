@@ -12,7 +12,7 @@ Value split_call(const Args& a) {
                         : list(a.tensor(0).split(a.integer(1), a.integer(2)));
 }
 
-const OpSchema kRows[] = {
+constexpr OpSchema kRows[] = {
     {"view", "input, *size",
      [](const Args& a) -> Value {
        if (a[1].size() == 1 && a[1].as_list()[0].is_dtype())

@@ -177,7 +177,7 @@ TEST_CASE("threads: guards of several threads do not meet, shared parameters are
   const Tensor x = randn({8, 8});
   Tensor w = randn({8, 8}).set_requires_grad(true);
   const auto result = [&](DType dtype) {
-    const Autocast guard(default_device(), dtype);
+    const Autocast guard(x.device(), dtype);
     return linear(x, w);
   };
   const Tensor bf16 = result(DType::bf16), f16 = result(DType::f16);

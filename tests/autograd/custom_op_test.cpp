@@ -98,6 +98,8 @@ TEST_CASE("a user's op of two tensors broadcasts its gradients; needs that are t
 TEST_CASE("a user's op is called by name and keeps its text") {
   Tensor x = values({4});
   CHECK(call("snake", {x}).as_tensor().eq(snake(x, 1.0)).all().item<bool>());
+  // Registering one, before main(), leaves the others there.
+  CHECK(equal(call("ones", {Value(std::vector<int64_t>{2})}).as_tensor(), ones({2})));
   CHECK(call("snake", {x}, {{"alpha", Value(0.25)}}).as_tensor().eq(snake(x, 0.25)).all().item<bool>());
   Tensor y = x.clone();
   call("snake_", {y});
