@@ -9,13 +9,20 @@
 #include <catch2/catch.hpp>
 #endif
 
+#include "core/cuda.h"
 #include "core/error.h"
 #include "core/thread_state.h"
 
 // WEFT_TEST_DEVICE=cuda: tensors that name no device are made there, so that a test of the CPU tests the device.
 int main(int argc, char** argv) try {
   std::unique_ptr<weft::DefaultDevice> device;
-  if (const char* name = std::getenv("WEFT_TEST_DEVICE")) device = std::make_unique<weft::DefaultDevice>(name);
+  if (const char* name = std::getenv("WEFT_TEST_DEVICE")) {
+    if (!weft::cuda::is_available()) {
+      std::cout << "skipped: no device: " << weft::cuda::why_unavailable() << '\n';
+      return 77;
+    }
+    device = std::make_unique<weft::DefaultDevice>(name);
+  }
   return Catch::Session().run(argc, argv);
 } catch (const weft::Error& e) {
   std::cerr << e.what() << '\n';

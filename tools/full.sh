@@ -42,9 +42,9 @@ case $1 in
     # blocks, with two contents of fresh memory. The first order runs all cases, the others those that ship with weft.
     weft_configure "$weft_build/emulate" tests -DCMAKE_BUILD_TYPE=Release -DWEFT_CUDA=emulate
     start=$SECONDS
-    weft_make "$weft_build/emulate" weft_program test_cuda
+    weft_make "$weft_build/emulate" weft_program device_tests
     echo "built in $((SECONDS - start)) s"
-    "$weft_build/emulate/bin/test_cuda"
+    ctest --test-dir "$weft_build/emulate" --output-on-failure -j 2 -R "^cuda"
     weft=$weft_build/emulate/bin/weft known=$weft_root/tests/known_differences.txt status=0
     for order in "1 255" "2 90" "3 255"; do
       export WEFT_EMULATE_SEED=${order% *} WEFT_EMULATE_POISON=${order#* }

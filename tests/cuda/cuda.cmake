@@ -19,3 +19,14 @@ endif()
 set_target_properties(test_cuda PROPERTIES ENABLE_EXPORTS ON)
 add_test(NAME cuda COMMAND test_cuda)
 set_tests_properties(cuda PROPERTIES TIMEOUT 600)
+
+# Tests of other folders that hold on any device, once more with the tensors that name none on a device. Errors of values
+# are thrown where they are expected.
+set(device_tests core ops autograd nn optim data profiler)
+foreach(name ${device_tests})
+  add_test(NAME cuda.${name} COMMAND test_${name})
+  set_tests_properties(cuda.${name} PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77 ENVIRONMENT
+    "WEFT_TEST_DEVICE=cuda;WEFT_CUDA_BLOCKING=1;WEFT_NATIVE=0;WEFT_CACHE_DIR=${PROJECT_BINARY_DIR}/test_cache")
+endforeach()
+list(TRANSFORM device_tests PREPEND test_)
+add_custom_target(device_tests DEPENDS test_cuda ${device_tests})
