@@ -39,23 +39,32 @@ case $1 in
     ;;
   emulate)
     # The CUDA backend on the host: its tests, and PyTorch's cases on the emulated device in three orders of threads and
-    # blocks, with two contents of fresh memory. The first order runs all cases, the others those that ship with weft.
+    # blocks, with two contents of fresh memory.
     weft_configure "$weft_build/emulate" tests -DCMAKE_BUILD_TYPE=Release -DWEFT_CUDA=emulate
     start=$SECONDS
     weft_make "$weft_build/emulate" weft_program device_tests
     echo "built in $((SECONDS - start)) s"
     ctest --test-dir "$weft_build/emulate" --output-on-failure -j 2 -R "^cuda"
     weft=$weft_build/emulate/bin/weft known=$weft_root/tests/known_differences.txt status=0
+    cases=${WEFT_CONFORMANCE:-$weft_root/../shared/conformance}
+    [ -f "$cases/manifest.json" ] || cases=""
     for order in "1 255" "2 90" "3 255"; do
       export WEFT_EMULATE_SEED=${order% *} WEFT_EMULATE_POISON=${order#* }
       "$weft" check "$weft_root/tests/golden" --device cuda --known "$known" || status=1
+      [ -z "$cases" ] || "$weft" check "$cases/ops" --list "$cases/first.txt" --device cuda --jobs 2 --known "$known" || status=1
+      for folder in ${cases:+modules optim}; do "$weft" check "$cases/$folder" --device cuda --jobs 2 || status=1; done
     done
+    [ -z "$cases" ] || "$weft" check "$cases/train" --device cuda --jobs 2 || status=1
     "$weft" fuzz programs --device cuda --count 200 || status=1
-    cases=${WEFT_CONFORMANCE:-$weft_root/../shared/conformance}
-    [ -f "$cases/manifest.json" ] || exit $status
-    WEFT_EMULATE_SEED=1 "$weft" check "$cases/ops" --list "$cases/first.txt" --device cuda --jobs 2 --known "$known" || status=1
-    for folder in modules optim train; do "$weft" check "$cases/$folder" --device cuda --jobs 2 || status=1; done
     exit $status
+    ;;
+  emulate_asan)
+    # By hand: 30 minutes. All that the emulated device runs, under AddressSanitizer.
+    export UBSAN_OPTIONS=print_stacktrace=1
+    weft_configure "$weft_build/emulate_asan" tests -DCMAKE_BUILD_TYPE=Release -DWEFT_CUDA=emulate -DWEFT_SANITIZE=address
+    weft_make "$weft_build/emulate_asan" weft_program device_tests
+    ctest --test-dir "$weft_build/emulate_asan" --output-on-failure -j 2 -R "^cuda" --timeout 1500
+    "$weft_build/emulate_asan/bin/weft" check "$weft_root/tests/golden" --device cuda --jobs 2 --known "$weft_root/tests/known_differences.txt"
     ;;
   cuda)
     # nvcc compiles and links all of it, for one architecture to save time; without a device the program still starts

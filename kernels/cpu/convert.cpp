@@ -15,10 +15,11 @@ void convert(void* dst, int64_t ds, const void* src, int64_t ss, int64_t n) {
   T* __restrict d = static_cast<T*>(dst);
   const F* __restrict s = static_cast<const F*>(src);
   if (ds == 1 && ss == 1) {
-    if constexpr (To == From)
-      std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(T));
-    else
+    if constexpr (To == From) {
+      if (n > 0) std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(T));
+    } else {
       for (int64_t i = 0; i < n; ++i) d[i] = convert_value<T>(s[i]);
+    }
   } else if (ss == 0) {
     const T value = n > 0 ? convert_value<T>(s[0]) : T{};
     if (ds == 1)

@@ -18,7 +18,7 @@ else()
 endif()
 set_target_properties(test_cuda PROPERTIES ENABLE_EXPORTS ON)
 add_test(NAME cuda COMMAND test_cuda)
-set_tests_properties(cuda PROPERTIES TIMEOUT 600)
+set_tests_properties(cuda PROPERTIES TIMEOUT 1200)
 
 # Tests of other folders that hold on any device, once more with the tensors that name none on a device. Errors of values
 # are thrown where they are expected.
