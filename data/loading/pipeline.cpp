@@ -217,7 +217,7 @@ std::shared_ptr<void> Pipeline::next() {
       const weft::detail::ThreadState& state;
       ~Restore() { weft::detail::thread_state = state; }
     } restore{before};
-    weft::detail::thread_state = {.grad_mode = false, .deferral = before.deferral};
+    weft::detail::thread_state = {.grad_mode = false, .default_device = {}, .deferral = before.deferral};
     if (!stopped_)
       if (std::optional<Task> task = take(-1)) make(*task, -1);
     std::unique_lock lock(mutex_);
