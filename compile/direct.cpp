@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <optional>
 
+#include "autograd/autocast.h"
 #include "autograd/meta.h"
 #include "compile/plan_choice.h"
 #include "compile/report.h"
@@ -86,7 +87,8 @@ void add_state(std::vector<uint64_t>& words) {
                   static_cast<uint64_t>(s.autocast) << 2 | static_cast<uint64_t>(s.autocast_cache) << 3 |
                   static_cast<uint64_t>(s.autocast_dtype) << 8 | static_cast<uint64_t>(default_dtype()) << 16 |
                   static_cast<uint64_t>(s.default_device.type) << 24 |
-                  static_cast<uint64_t>(static_cast<uint8_t>(s.default_device.index)) << 32);
+                  static_cast<uint64_t>(static_cast<uint8_t>(s.default_device.index)) << 32 |
+                  static_cast<uint64_t>(autocast_state().device) << 40);
 }
 
 std::vector<uint64_t> signature_of(const std::vector<Argument>& arguments, const std::vector<const Tensor*>& tensors) {

@@ -73,8 +73,8 @@ const std::string& cuda_missing() { return loaded().why; }
 const DeviceBackend& need_cuda(Device device, const char* what) {
   const Loaded& l = loaded();
   WEFT_CHECK(l.table != nullptr, "{} on {}: {}; use device \"cpu\"", what, device, l.why);
-  WEFT_CHECK(device.index < l.table->devices, "{} on {}: this machine has {} CUDA device(s)", what, device,
-             l.table->devices);
+  WEFT_CHECK(device.index >= 0 && device.index < l.table->devices, "{} on {}: this machine has {} CUDA device(s)", what,
+             device, l.table->devices);
   return *l.table;
 }
 

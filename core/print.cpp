@@ -35,7 +35,8 @@ class Printer {
         const int64_t n = t.sizes()[d];
         cut_[d] = n > 2 * kEdge;
         if (cut_[d])
-          shown = shown.index_select(d, tensor(std::vector<int64_t>{0, 1, 2, n - 3, n - 2, n - 1}).to(t.device()));
+          shown =
+              shown.index_select(d, tensor(std::vector<int64_t>{0, 1, 2, n - 3, n - 2, n - 1}, {.device = t.device()}));
       }
     }
     values_ = shown.to(Device(), kind_ == 2 ? DType::f64 : DType::i64).contiguous();

@@ -84,7 +84,7 @@ Tensor Normalize::operator()(const Tensor& x) const {
   const auto per_channel = [&](const std::vector<double>& values, const char* name) {
     const auto n = static_cast<int64_t>(values.size());
     WEFT_CHECK(n == 1 || n == channels, "Normalize: {} has {} values, the image {} channels", name, n, channels);
-    return tensor(values, {.dtype = x.dtype()}).view(x.dim() > 2 ? Dims{n, 1, 1} : Dims{1, 1}).to(x.device());
+    return tensor(values, {.dtype = x.dtype(), .device = x.device()}).view(x.dim() > 2 ? Dims{n, 1, 1} : Dims{1, 1});
   };
   return x.sub(per_channel(mean_, "mean")).div_(per_channel(std_, "std"));
 }

@@ -29,7 +29,7 @@ std::vector<int64_t> lengths(const Args& a, size_t i) {
   return {t.data<int64_t>(), t.data<int64_t>() + t.numel()};
 }
 
-const OpSchema kRows[] = {
+constexpr OpSchema kRows[] = {
     {"nn.init.uniform_", "tensor, a=0.0, b=1.0, generator=None",
      [](const Args& a) { return filled(a, [&](Tensor& t) { return init::uniform_(t, a.real(1), a.real(2)); }); }},
     {"nn.init.normal_", "tensor, mean=0.0, std=1.0, generator=None",

@@ -16,7 +16,7 @@ Tensor differentiable(const Node& n, const Tensor& g) {
   Dims along = Dims::filled(x.dim(), 1);
   along[a.dim] = x.size(a.dim);
   const double classes = static_cast<double>(x.size(a.dim));
-  Tensor here = arange(x.size(a.dim)).to(x.device()).view(along).eq(target);
+  Tensor here = arange(0, x.size(a.dim), 1, {.device = x.device()}).view(along).eq(target);
   Tensor weight = (given.defined() ? given.detach() : ones({x.size(a.dim)}, {.dtype = x.dtype(), .device = x.device()}))
                       .view(along);
   Tensor own = where(here, weight, 0.0).sum({.dim = a.dim, .keepdim = true});

@@ -150,7 +150,7 @@ Tensor repeat_interleave(const Tensor& given, const Tensor& repeats, std::option
     WEFT_CHECK(n >= 0, "repeat_interleave: negative repeats {}", n);
     at.insert(at.end(), static_cast<size_t>(n), i);
   }
-  return x.index_select(d, tensor(at).to(x.device()));
+  return x.index_select(d, tensor(at, {.device = x.device()}));
 }
 
 // ---- moving
@@ -296,7 +296,7 @@ Tensor pad(const Tensor& x, const std::vector<int64_t>& pad, std::string_view mo
     if (before == 0 && after == 0) continue;
     std::vector<int64_t> at;
     for (int64_t k = -before; k < n + after; ++k) at.push_back(padded_place(mode, k, n));
-    out = out.index_select(d, tensor(at).to(x.device()));
+    out = out.index_select(d, tensor(at, {.device = x.device()}));
   }
   return out.is_same(x) ? x.clone() : out;
 }

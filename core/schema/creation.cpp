@@ -27,8 +27,8 @@ void collect(const Value& v, Dims& sizes, size_t depth, std::vector<double>& rea
 
 Value tensor_of(const Args& a) {
   if (a.is_tensor(0)) {
-    Tensor t = a.tensor(0).detach().clone();
-    return a.dtype(1) ? t.to(*a.dtype(1)) : t;
+    const Tensor t = a.tensor(0).detach().clone();
+    return placed(a.dtype(1) ? t.to(*a.dtype(1)) : t, a.options(1, 2, 3));
   }
   Dims sizes;
   std::vector<double> reals;
@@ -38,10 +38,8 @@ Value tensor_of(const Args& a) {
   if (reals.empty()) kind = 2;
   TensorOptions o = a.options(1, 2, 3);
   if (!o.dtype) o.dtype = kind == 2 ? default_dtype() : kind == 1 ? DType::i64 : DType::bool_;
-  bool grad = o.requires_grad;
-  o.requires_grad = false;
-  Tensor t = (kind == 2 ? tensor(reals, o) : tensor(integers, o)).reshape(sizes);
-  return grad ? t.set_requires_grad(true) : t;
+  const TensorOptions plain{.dtype = o.dtype, .device = o.device};
+  return placed((kind == 2 ? tensor(reals, plain) : tensor(integers, plain)).reshape(sizes), o);
 }
 
 Value to(const Args& a) {
@@ -49,7 +47,8 @@ Value to(const Args& a) {
   Tensor t = a.tensor(0);
   Value::List rest = a[1].as_list();
   std::optional<DType> dtype = a.dtype(2);
-  Device device = t.device();
+  std::optional<Device> device;
+  if (!a.none(6)) device = a[6].as_device("device");
   bool copy = a.flag(4);
   size_t flags = 0;
   for (const Value& v : rest) {
@@ -61,9 +60,11 @@ Value to(const Args& a) {
       copy = v.as_bool();
     else if (v.is_device() || v.is_string())
       device = v.as_device();
+    else
+      WEFT_CHECK_TYPE(v.is_none() || v.is_bool(), "to: {} is no dtype, device or tensor", v.str(60));
   }
   MemoryFormat format = a.memory_format(5, MemoryFormat::preserve);
-  const Tensor out = t.to(device, dtype.value_or(t.dtype())).to(format);
+  const Tensor out = t.to(device.value_or(t.device()), dtype.value_or(t.dtype())).to(format);
   return copy && out.is_same(t) ? t.clone(format) : out;
 }
 
@@ -77,11 +78,16 @@ constexpr OpSchema kRows[] = {
      [](const Args& a) -> Value { return empty_strided(a.dims(0), a.dims(1), a.options(2, 3, 4)); }},
     {"scalar_tensor", "s, " WEFT_OPTIONS,
      [](const Args& a) -> Value { return scalar_tensor(a.scalar(0), a.options(1, 2, 3)); }},
-    {"empty_like", "input, " WEFT_OPTIONS, [](const Args& a) -> Value { return empty_like(a.tensor(0), a.dtype(1)); }},
-    {"zeros_like", "input, " WEFT_OPTIONS, [](const Args& a) -> Value { return zeros_like(a.tensor(0), a.dtype(1)); }},
-    {"ones_like", "input, " WEFT_OPTIONS, [](const Args& a) -> Value { return ones_like(a.tensor(0), a.dtype(1)); }},
+    {"empty_like", "input, " WEFT_OPTIONS,
+     [](const Args& a) -> Value { return placed(empty_like(a.tensor(0), a.dtype(1)), a.options(1, 2, 3)); }},
+    {"zeros_like", "input, " WEFT_OPTIONS,
+     [](const Args& a) -> Value { return placed(zeros_like(a.tensor(0), a.dtype(1)), a.options(1, 2, 3)); }},
+    {"ones_like", "input, " WEFT_OPTIONS,
+     [](const Args& a) -> Value { return placed(ones_like(a.tensor(0), a.dtype(1)), a.options(1, 2, 3)); }},
     {"full_like", "input, fill_value, " WEFT_OPTIONS,
-     [](const Args& a) -> Value { return full_like(a.tensor(0), a.scalar(1), a.dtype(2)); }},
+     [](const Args& a) -> Value {
+       return placed(full_like(a.tensor(0), a.scalar(1), a.dtype(2)), a.options(2, 3, 4));
+     }},
     {"arange", "start=None, end=None, step=1, " WEFT_OPTIONS,
      [](const Args& a) -> Value {
        if (a.none(1))
@@ -100,7 +106,7 @@ constexpr OpSchema kRows[] = {
      [](const Args& a) -> Value { return a.tensor(0).clone(a.memory_format(1, MemoryFormat::preserve)); }},
     {"contiguous", "input, *, memory_format=None",
      [](const Args& a) -> Value { return a.tensor(0).contiguous(a.memory_format(1, MemoryFormat::contiguous)); }},
-    {"to", "input, *rest, dtype=None, non_blocking=False, copy=False, memory_format=None", &to},
+    {"to", "input, *rest, dtype=None, non_blocking=False, copy=False, memory_format=None, device=None", &to},
     {"type_as", "input, other", [](const Args& a) -> Value { return a.tensor(0).type_as(a.tensor(1)); }},
     {"copy_", "input, src, non_blocking=False",
      [](const Args& a) -> Value { return Tensor(a.tensor(0)).copy_(a.operand(1)); }},
@@ -121,6 +127,11 @@ constexpr OpSchema kRows[] = {
 };
 
 }  // namespace
+
+Tensor placed(const Tensor& t, const TensorOptions& o) {
+  const Tensor there = o.device ? t.to(*o.device) : t;
+  return o.requires_grad ? there.detach().set_requires_grad(true) : there;
+}
 
 std::span<const OpSchema> creation() { return kRows; }
 

@@ -8,9 +8,9 @@
 namespace weft::schema {
 namespace {
 
-// A nested list of numbers or bools as an index tensor.
+// A nested list of numbers or bools as an index tensor, of the host: that goes with any device.
 Tensor index_tensor(const Value& v) {
-  Value list = call("tensor", {v});
+  Value list = call("tensor", {v}, {{"device", Value(Device())}});
   Tensor t = list.as_tensor();
   return t.numel() == 0 ? t.to(DType::i64) : t;
 }

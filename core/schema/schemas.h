@@ -19,6 +19,9 @@ std::span<const OpSchema> linear_algebra();
 std::span<const OpSchema> random();
 std::span<const OpSchema> images();
 
+/// `t` on the device of the options, if they name one, and a leaf that requires grad, if they say so.
+Tensor placed(const Tensor& t, const TensorOptions& o);
+
 std::vector<std::span<const OpSchema>> all();
 
 }  // namespace weft::schema

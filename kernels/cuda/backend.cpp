@@ -253,12 +253,17 @@ const DeviceFacts& device_facts() {
 
 constinit thread_local uint64_t launches = 0;
 
-void after_launch(cudaStream_t stream) {
-  static const bool blocking = [] {
+bool blocking() {
+  static const bool on = [] {
     const char* v = std::getenv("WEFT_CUDA_BLOCKING");
     return v && *v && std::strcmp(v, "0") != 0;
   }();
-  if (!blocking) return;
+  return on;
+}
+
+void after_launch(cudaStream_t stream) {
+  if (!blocking()) [[likely]]
+    return;
   check(cudaStreamSynchronize(stream), "launch");
   check_faults();
 }

@@ -43,12 +43,21 @@ set(WEFT_NVCC_FLAGS -std=c++20 -O3 --fmad=false --expt-relaxed-constexpr --exten
   -Xcompiler=-fPIC,-ffp-contract=off,-O2 -diag-suppress=177,186,550,20011,20012,20014)
 # No text depends on the architecture: one PTX of the lowest serves all, and ptxas makes the same code of it as of their
 # own (compared byte by byte for sm_90); a second architecture costs a fifth more time.
+# Those with a suffix (90a) take only their own.
 set(architectures ${WEFT_CUDA_ARCHITECTURES})
-list(SORT architectures COMPARE NATURAL)
-list(GET architectures 0 lowest)
-list(TRANSFORM architectures PREPEND sm_)
-list(JOIN architectures "," architectures)
-list(APPEND WEFT_NVCC_FLAGS "-gencode=arch=compute_${lowest},code=[${architectures},compute_${lowest}]")
+list(FILTER architectures INCLUDE REGEX "^[0-9]+$")
+if(architectures)
+  list(SORT architectures COMPARE NATURAL)
+  list(GET architectures 0 lowest)
+  list(TRANSFORM architectures PREPEND sm_)
+  list(JOIN architectures "," architectures)
+  list(APPEND WEFT_NVCC_FLAGS "-gencode=arch=compute_${lowest},code=[${architectures},compute_${lowest}]")
+endif()
+set(architectures ${WEFT_CUDA_ARCHITECTURES})
+list(FILTER architectures EXCLUDE REGEX "^[0-9]+$")
+foreach(architecture ${architectures})
+  list(APPEND WEFT_NVCC_FLAGS -gencode=arch=compute_${architecture},code=sm_${architecture})
+endforeach()
 
 # Objects of the .cu files `ARGN` in the list `objects`.
 function(weft_real_cuda objects)

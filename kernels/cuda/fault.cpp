@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <mutex>
+#include <thread>
 
 #include "kernels/cuda/fault_check.h"
 #include "kernels/cuda/runtime.h"
@@ -13,6 +14,7 @@ struct Site {
   detail::Fault kind;
   const char *text, *who;
   long long a, b;
+  std::thread::id thread;
 };
 // Launches that are still on their way: far more than a device holds.
 constexpr int kSites = 1 << 16;
@@ -45,7 +47,7 @@ FaultSite fault_site(detail::Fault kind, const char* text, const char* who, long
   std::lock_guard lock(f.mutex);
   const int at = f.next;
   f.next = (f.next + 1) % kSites;
-  f.sites[at] = {kind, text, who, a, b};
+  f.sites[at] = {kind, text, who, a, b, std::this_thread::get_id()};
   return {f.on_device, at + 1};
 }
 
@@ -59,8 +61,9 @@ void check_faults() {
   {
     std::lock_guard lock(f.mutex);
     if (f.word->site == 0) return;
-    cudaDeviceSynchronize();  // the value arrives after the site
     site = f.sites[f.word->site - 1];
+    if (blocking() && site.thread != std::this_thread::get_id()) return;
+    cudaDeviceSynchronize();  // the value arrives after the site
     value = f.word->value;
     real = f.word->real != 0;
     f.word->site = 0;

@@ -45,6 +45,13 @@ TEST_CASE("a default device: tensors and modules are made there, with the host's
     float numbers[2] = {1, 2};
     CHECK(from_blob(numbers, {2}, {1}).device().is_cpu());
     std::thread([] { CHECK(default_device().is_cpu()); }).join();  // a setting of its thread
+    // By name, too; a list of indices goes with tensors of any device.
+    const Tensor rows_of_host = zeros({3, 4}, {.device = "cpu"});
+    const Value first = Value::list({Value::list({Value(0), Value(1)})});
+    CHECK(call("__getitem__", {rows_of_host, first}).as_tensor().sizes() == Dims{2, 4});
+    CHECK(call("to", {rows_of_host}, {{"device", Value("cuda")}}).as_tensor().device() == Device("cuda"));
+    const Tensor like = call("ones_like", {rows_of_host}, {{"device", "cuda"}, {"requires_grad", true}}).as_tensor();
+    CHECK((like.device() == Device("cuda") && like.requires_grad()));
     // Loaders and samplers make host tensors, which .device brings over.
     data::TensorDataset rows(randn({8, 2}, {.device = "cpu"}), arange(0, 8, 1, {.device = "cpu"}));
     data::DataLoader loader(rows, {.batch_size = 4, .shuffle = true});
@@ -71,9 +78,34 @@ TEST_CASE("a default device: compiled functions and checkpoints make tensors whe
   CHECK(allclose(leaf.grad().cpu(), 2.0 * (2.0 * x).cos()));
 }
 
+TEST_CASE("a default device: calls that only replay ask which it is, and which device autocast is of") {
+  NEED_DEVICES(1);
+  const Tensor x = arange(0, 3, 1, {.dtype = DType::f32, .device = "cpu"});
+  auto made = compile([](const Tensor& t) { return full({4}, 2.0) * t.sum().to(default_device()); },
+                      {.mode = CompileMode::reduce_overhead, .on_fallback = OnFallback::silent, .pure = true});
+  auto cast = compile([](const Tensor& t) { return mm(t, t).sum(); },
+                      {.mode = CompileMode::reduce_overhead, .on_fallback = OnFallback::silent});
+  const Tensor square = randn({4, 4}, {.device = "cpu"});
+  {
+    const DefaultDevice host("cpu");
+    const Autocast guard("cpu");
+    for (int i = 0; i < 8; ++i) {
+      made(x);
+      CHECK(cast(square).dtype() == DType::bf16);
+    }
+    CHECK(made.stats().direct > 0);
+    CHECK(cast.stats().direct > 0);
+  }
+  const DefaultDevice device("cuda");
+  CHECK(made(x).device() == Device("cuda"));
+  const Autocast guard("cuda");
+  CHECK(cast(square).dtype() == DType::f32);
+}
+
 TEST_CASE("a default device that does not exist is an error, and the old one stays") {
   NEED_DEVICES(1);
   const Device before = default_device();
+  CHECK(has(message_of([] { DefaultDevice device(Device(DeviceType::cuda, -1)); }), "this machine has"));
   CHECK(has(message_of([] { DefaultDevice device("cuda:99"); }), "DefaultDevice on cuda:99: this machine has"));
   CHECK(default_device() == before);
 }

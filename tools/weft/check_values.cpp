@@ -86,7 +86,7 @@ Value Decoder::value(const nlohmann::ordered_json& j) {
   if (j.is_boolean()) return Value(j.get<bool>());
   if (j.is_number_integer()) return Value(j.get<int64_t>());
   if (j.is_number()) return Value(j.get<double>());
-  if (j.is_string()) return j == "cpu" ? Value(device()) : Value(j.get<std::string>());
+  if (j.is_string()) return Value(j == "cpu" ? device().str() : j.get<std::string>());
   if (j.is_array()) {
     Value::List items;
     for (const auto& x : j) items.push_back(value(x));

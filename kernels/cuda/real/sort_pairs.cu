@@ -19,6 +19,7 @@ void sort(const K* keys, K* keys_out, const math::u32* values, math::u32* values
   const Workspace scratch(bytes);
   ++launches;
   call(scratch.data(), bytes);
+  after_launch(stream);
 }
 
 }  // namespace
