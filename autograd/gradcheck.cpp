@@ -23,6 +23,7 @@ Dims place_of(int64_t element, const Dims& sizes) {
 class Element {
  public:
   Element(const Tensor& x, int64_t element) : device_(x.device()) {
+    WEFT_CHECK_TYPE(x.dtype() == DType::f64, "gradcheck: {} has another dtype than DType::f64", x);
     const Dims at = place_of(element, x.sizes());
     int64_t offset = 0;
     for (int d = 0; d < x.dim(); ++d) offset += at[d] * x.strides()[d];

@@ -2,6 +2,7 @@
 
 #include "autograd/autograd.h"
 #include "autograd/gradcheck.h"
+#include "core/error.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/reduce.h"
 #include "tests/catch.h"
@@ -74,6 +75,9 @@ TEST_CASE("custom functions give gradients of every order") {
   TensorFunction cube = [](const std::vector<Tensor>& in) { return std::vector<Tensor>{Cube::apply(in[0])}; };
   CHECK(gradcheck(cube, {x}));
   CHECK(gradgradcheck(cube, {x}));
+  // An f32 output is refused before a weight is written for it.
+  TensorFunction narrow = [](const std::vector<Tensor>& in) { return std::vector<Tensor>{in[0].to(DType::f32).sin()}; };
+  CHECK_THROWS_AS(gradgradcheck(narrow, {x}), TypeError);
   CHECK_THAT(Cube::apply(x).grad_fn_name(), Contains("Cube"));
   NoGrad guard;
   CHECK_FALSE(Cube::apply(x).requires_grad());
