@@ -2,7 +2,6 @@
 
 #include "autograd/autograd.h"
 #include "autograd/gradcheck.h"
-#include "core/error.h"
 #include "core/ops/pointwise_api.h"
 #include "core/ops/reduce.h"
 #include "tests/catch.h"
@@ -77,7 +76,7 @@ TEST_CASE("custom functions give gradients of every order") {
   CHECK(gradgradcheck(cube, {x}));
   // An f32 output is refused before a weight is written for it.
   TensorFunction narrow = [](const std::vector<Tensor>& in) { return std::vector<Tensor>{in[0].to(DType::f32).sin()}; };
-  CHECK_THROWS_AS(gradgradcheck(narrow, {x}), TypeError);
+  CHECK_THROWS_WITH(gradgradcheck(narrow, {x}), Contains("has another dtype than"));
   CHECK_THAT(Cube::apply(x).grad_fn_name(), Contains("Cube"));
   NoGrad guard;
   CHECK_FALSE(Cube::apply(x).requires_grad());
