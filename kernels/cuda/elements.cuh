@@ -5,6 +5,15 @@
 #include "kernels/cuda/launch.h"
 #endif
 
+// Device code in one copy: a function that is called, a loop that is not unrolled.
+#if defined(__CUDACC__)
+#define WEFT_CALLED __host__ __device__ __noinline__
+#define WEFT_ROLLED _Pragma("unroll 1")
+#else
+#define WEFT_CALLED inline
+#define WEFT_ROLLED
+#endif
+
 // Elements as they lie in device memory.
 namespace weft::gpu {
 
@@ -12,14 +21,21 @@ using math::i64;
 using math::u32;
 using math::u64;
 
+/// The dtype of elements of type S; of others one that no tensor has.
 template <class S>
-inline constexpr DType kDTypeOf = DType::f32;
+inline constexpr DType kDTypeOf = DType(0xff);
+template <>
+inline constexpr DType kDTypeOf<float> = DType::f32;
 template <>
 inline constexpr DType kDTypeOf<double> = DType::f64;
 template <>
 inline constexpr DType kDTypeOf<BFloat16> = DType::bf16;
 template <>
 inline constexpr DType kDTypeOf<Half> = DType::f16;
+template <>
+inline constexpr DType kDTypeOf<i64> = DType::i64;
+template <>
+inline constexpr DType kDTypeOf<Bool> = DType::bool_;
 
 /// What arithmetic on S is done in: halves as float.
 template <class S>
@@ -120,20 +136,32 @@ void with_width(DType t, F&& f) {
   }
 }
 
-/// Element `index` of memory of any dtype, as a T; and back.
+/// Element `index` of memory of any dtype, as a T; and back. Where it is no T it is a call: with ten conversions at
+/// every place, they would be most of what nvcc compiles.
 template <class T>
-WEFT_FN T load_as(const void* data, i64 index, DType dtype) {
+WEFT_CALLED T convert_from(const void* data, i64 index, DType dtype) {
   return with_dtype(dtype, [&](auto s) {
     using S = typename decltype(s)::type;
     return convert_value<T>(static_cast<const S*>(data)[index]);
   });
 }
 template <class T>
-WEFT_FN void store_as(void* data, i64 index, DType dtype, T value) {
+WEFT_CALLED void convert_to(void* data, i64 index, DType dtype, T value) {
   with_dtype(dtype, [&](auto s) {
     using S = typename decltype(s)::type;
     static_cast<S*>(data)[index] = convert_value<S>(value);
   });
+}
+template <class T>
+WEFT_FN T load_as(const void* data, i64 index, DType dtype) {
+  return dtype == kDTypeOf<T> ? static_cast<const T*>(data)[index] : convert_from<T>(data, index, dtype);
+}
+template <class T>
+WEFT_FN void store_as(void* data, i64 index, DType dtype, T value) {
+  if (dtype == kDTypeOf<T>)
+    static_cast<T*>(data)[index] = value;
+  else
+    convert_to<T>(data, index, dtype, value);
 }
 
 /// Division of 31-bit numbers by a constant, without dividing.

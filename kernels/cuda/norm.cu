@@ -27,7 +27,7 @@ WEFT_FN T affine(T normal, bool has_weight, T weight, bool adds, T bias) {
   return normal;
 }
 
-template <class S, class Config>
+template <class S, class Config, bool Simple>
 __global__ void __launch_bounds__(kHeldThreads) held_norm(NormArguments<Wide<S>> a) {
   using T = Wide<S>;
   WEFT_SHARED(T[2 * kHeldBlocks], shared);
@@ -55,26 +55,20 @@ __global__ void __launch_bounds__(kHeldThreads) held_norm(NormArguments<Wide<S>>
     a.means[at.row] = mean;
     a.scales[at.row] = scale;
   }
-  const bool weighs = a.weight.values != nullptr, biased = a.bias.values != nullptr, adds = biased || !a.index.simple;
+  const bool weighs = a.weight.values != nullptr, biased = a.bias.values != nullptr, adds = biased || !Simple;
+  const i64 base = a.index.base(at.row);
   S* y = static_cast<S*>(a.y) + at.row * a.n;
-  const auto finish = [&](auto simple) {
-    constexpr bool kSimple = decltype(simple)::value;
-    at.each([&](int s, int i) {
-      T w[Config::kWide], b[Config::kWide];
+  at.each([&](int s, int i) {
+    T w[Config::kWide], b[Config::kWide];
 #pragma unroll
-      for (int k = 0; k < Config::kWide; ++k) w[k] = T(1), b[k] = T(0);
-      if (weighs) parameters_at<S, kSimple>(a.weight, a.index, at.row, i, w);
-      if (biased) parameters_at<S, kSimple>(a.bias, a.index, at.row, i, b);
-      T value[Config::kWide];
+    for (int k = 0; k < Config::kWide; ++k) w[k] = T(1), b[k] = T(0);
+    if (weighs) parameters_at<S, Simple>(a.weight, a.index, base, i, w);
+    if (biased) parameters_at<S, Simple>(a.bias, a.index, base, i, b);
+    T value[Config::kWide];
 #pragma unroll
-      for (int k = 0; k < Config::kWide; ++k) value[k] = affine((x.at(s, k) - mean) * scale, weighs, w[k], adds, b[k]);
-      *reinterpret_cast<Few<S, Config::kWide>*>(y + i) = store_all<S, Few<S, Config::kWide>>(value);
-    });
-  };
-  if (a.index.simple)
-    finish(std::true_type());
-  else
-    finish(std::false_type());
+    for (int k = 0; k < Config::kWide; ++k) value[k] = affine((x.at(s, k) - mean) * scale, weighs, w[k], adds, b[k]);
+    *reinterpret_cast<Few<S, Config::kWide>*>(y + i) = store_all<S, Few<S, Config::kWide>>(value);
+  });
 }
 
 // Rows of one parameter each element (index.simple) by teams; the next row is on its way meanwhile.
@@ -148,8 +142,9 @@ __global__ void __launch_bounds__(kLongThreads) long_norm(NormArguments<Wide<S>>
     a.scales[row] = scale;
   }
   const bool weighs = a.weight.values != nullptr, biased = a.bias.values != nullptr, adds = biased || !a.index.simple;
+  const i64 base = a.index.base(row);
   for (i64 i = threadIdx.x; i < a.n; i += kLongThreads) {
-    const i64 k = a.index.at(row, i);
+    const i64 k = base + a.index.within(i);
     const T w = weighs ? parameter_at<S>(a.weight, k) : T(1), b = biased ? parameter_at<S>(a.bias, k) : T(0);
     y[i] = store<S>(affine((load(x[i]) - mean) * scale, weighs, w, adds, b));
   }
@@ -184,9 +179,14 @@ void normalize_rows(const OpCall& c) {
         return launch(team_norm<S>, dim3(unsigned(team_blocks(a.rows, teams))), unsigned(teams * kTeam),
                       team_shared(teams, 1), current_stream(), a);
       }
-    const bool held = with_row_config<S, 1>(a.rows, a.n, aligned, [&](auto config, dim3 grid, dim3 block) {
-      launch(held_norm<S, decltype(config)>, grid, block, 0, current_stream(), a);
-    });
+    const auto hold = [&](auto simple) {  // longer simple rows that are aligned went to teams
+      constexpr bool kSimple = decltype(simple)::value;
+      constexpr RowKinds kKinds = kSimple ? RowKinds::no_pairs : RowKinds::no_quads_beyond_256;
+      return with_row_config<S, 1, kKinds>(a.rows, a.n, aligned, [&](auto config, dim3 grid, dim3 block) {
+        launch(held_norm<S, decltype(config), kSimple>, grid, block, 0, current_stream(), a);
+      });
+    };
+    const bool held = a.index.simple ? hold(std::true_type()) : hold(std::false_type());
     if (!held) launch(long_norm<S>, dim3(unsigned(a.rows)), kLongThreads, 0, current_stream(), a);
   });
   if (!known) WEFT_FAIL("{}: no CUDA kernel for {}", c.op.name, x.dtype());

@@ -26,7 +26,7 @@ struct NormParameterOf {
   bool aligned() const { return aligned16(value.values); }
 };
 
-/// Which value of a parameter an element takes, see NormAttrs.
+/// Which value of a parameter element i of a row takes, see NormAttrs: base(row) + within(i).
 struct NormIndex {
   i64 span, per_row, cycle;
   Divider by_span;
@@ -39,10 +39,9 @@ struct NormIndex {
         small(a.n < 1ll << 31) {
     if (small && a.span) by_span = Divider(u32(a.span));
   }
-  WEFT_FN i64 at(i64 row, i64 i) const {
-    if (simple) return i;
-    return row % cycle * per_row + (small ? i64(by_span.quotient(u32(i))) : i / span);
-  }
+  WEFT_FN i64 base(i64 row) const { return simple ? 0 : row % cycle * per_row; }
+  WEFT_FN i64 within(int i) const { return by_span.quotient(u32(i)); }
+  WEFT_FN i64 within(i64 i) const { return small ? within(int(i)) : i / span; }
 };
 
 template <class S>
@@ -52,10 +51,10 @@ WEFT_FN Wide<S> parameter_at(const NormParameter& p, i64 i) {
 /// The values of `Width` neighbouring elements. Simple: index.simple, known where the kernel is compiled, so that the
 /// unrolled loops stay short.
 template <class S, bool Simple, int Width>
-WEFT_FN void parameters_at(const NormParameter& p, const NormIndex& index, i64 row, int i, Wide<S> (&to)[Width]) {
+WEFT_FN void parameters_at(const NormParameter& p, const NormIndex& index, i64 base, int i, Wide<S> (&to)[Width]) {
   using T = Wide<S>;
   if constexpr (!Simple) {
-    for (int k = 0; k < Width; ++k) to[k] = parameter_at<S>(p, index.at(row, i + k));
+    for (int k = 0; k < Width; ++k) to[k] = parameter_at<S>(p, base + index.within(i + k));
   } else if (is_half_type<S> && p.wide) {
     const auto few = *reinterpret_cast<const Few<T, Width>*>(static_cast<const T*>(p.values) + i);
     for (int k = 0; k < Width; ++k) to[k] = few.v[k];

@@ -27,9 +27,9 @@ struct GradientArguments {
 constexpr int kTeamThreads = 128;
 constexpr size_t kMostShared = kLargestShared - 4096;  // without what the kernel declares
 
-// Each thread block takes a chunk of rows, a team of threads a row. Sums of columns stay in the registers of their
-// threads, or, where a thread block holds one long row, in shared memory.
-template <class S, class Config, bool Simple, bool Sums>
+// Each thread block takes a chunk of rows, a team of threads a row. Sums of columns (of parameters whose index is
+// simple) stay in the registers of their threads, or, where a thread block holds one long row, in shared memory.
+template <class S, class Config, bool Sums>
 __global__ void __launch_bounds__(Config::kMulti ? kHeldThreads : kTeamThreads)
     held_gradient(const __grid_constant__ GradientArguments<Wide<S>> a) {
   using T = Wide<S>;
@@ -61,6 +61,7 @@ __global__ void __launch_bounds__(Config::kMulti ? kHeldThreads : kTeamThreads)
     g.read(at, static_cast<const S*>(a.g) + at.row * a.n, T(0));
     x.read(at, static_cast<const S*>(a.x) + at.row * a.n, T(0));
     const T mean = a.means[at.row], scale = a.scales[at.row];
+    const i64 base = a.index.base(at.row);
     T of_u[kWide], of_uh[kWide];
 #pragma unroll
     for (int k = 0; k < kWide; ++k) of_u[k] = of_uh[k] = T(0);
@@ -69,8 +70,8 @@ __global__ void __launch_bounds__(Config::kMulti ? kHeldThreads : kTeamThreads)
     for (int s = 0; s < kSteps; ++s) {
       const int i = s * 32 + at.lane * kWide;
       T w[kWide] = {};
-      if (Simple ? weighs : weighs && i < whole)
-        parameters_at<S, Simple>(a.weight, a.index, at.row, i < whole ? at.first + i : 0, w);
+      if (Sums ? weighs : weighs && i < whole)
+        parameters_at<S, Sums>(a.weight, a.index, base, i < whole ? at.first + i : 0, w);
 #pragma unroll
       for (int k = 0; k < kWide; ++k) {
         const T gk = g.at(s, k), h = (x.at(s, k) - mean) * scale, u = weighs ? gk * w[k] : gk;
@@ -96,7 +97,7 @@ __global__ void __launch_bounds__(Config::kMulti ? kHeldThreads : kTeamThreads)
     S* gx = static_cast<S*>(a.gx) + at.row * a.n;
     at.each([&](int s, int i) {
       T w[kWide] = {};
-      if (weighs) parameters_at<S, Simple>(a.weight, a.index, at.row, i, w);
+      if (weighs) parameters_at<S, Sums>(a.weight, a.index, base, i, w);
       T value[kWide];
 #pragma unroll
       for (int k = 0; k < kWide; ++k) {
@@ -205,9 +206,10 @@ __global__ void __launch_bounds__(kLongThreads) long_gradient(GradientArguments<
   const i64 row = blockIdx.x;
   const S *g = static_cast<const S*>(a.g) + row * a.n, *x = static_cast<const S*>(a.x) + row * a.n;
   const T mean = a.means[row], scale = a.scales[row];
+  const i64 base = a.index.base(row);
   auto u = [&](i64 i) {
     const T gi = load(g[i]);
-    return a.weight.values ? gi * parameter_at<S>(a.weight, a.index.at(row, i)) : gi;
+    return a.weight.values ? gi * parameter_at<S>(a.weight, base + a.index.within(i)) : gi;
   };
   auto h = [&](i64 i) { return (load(x[i]) - mean) * scale; };
   const T mean_uh = block_row<reduction::Sum<T>, T>(a.n, shared, [&](i64 i) { return u(i) * h(i); }) / a.count;
@@ -318,32 +320,38 @@ void run(const OpCall& c) {
       if (sums) sum_chunks(a.partial, kDTypeOf<T>, blocks, 2 * n, c.out[1], c.out[2]);
       return;
     }
-  if (a.gx != nullptr || together)
-    with_row_config<S, 2>(rows, n, aligned, [&](auto config, dim3, dim3 block) {
+  // With the sums of the parameters or without; these kernels take any index.
+  const auto hold = [&](auto with_sums) {
+    constexpr bool kSums = decltype(with_sums)::value;
+    constexpr RowKinds kKinds = kSums ? RowKinds::no_pairs : RowKinds::no_quads_beyond_256;
+    with_row_config<S, 2, kKinds>(rows, n, aligned, [&](auto config, dim3, dim3 block) {
       using Config = decltype(config);
       if constexpr (!Config::kMulti) block = dim3(kTeamThreads);
       const i64 teams = Config::kMulti ? 1 : kTeamThreads / Config::kGroup;
-      size_t shared = together ? size_t(2 * n) * sizeof(T) : 0;
+      size_t shared = kSums ? size_t(2 * n) * sizeof(T) : 0;
       // With what the kernel declares it may be more than it gets unasked.
       if (shared > kDefaultShared - 8192 && shared <= kDefaultShared) shared = kDefaultShared + 16;
       if (shared > kMostShared) return;
-      const i64 most = !together ? i64(1) << 30 : n > 4096 ? 264 : 528;
+      const i64 most = !kSums ? i64(1) << 30 : n > 4096 ? 264 : 528;
       const i64 chunks = std::min((rows + teams - 1) / teams, most);
       a.chunk = (rows + chunks - 1) / chunks;
       const i64 blocks = (rows + a.chunk - 1) / a.chunk;
-      if (!together) {
-        const auto kernel =
-            index.simple ? held_gradient<S, Config, true, false> : held_gradient<S, Config, false, false>;
-        launch(kernel, dim3(unsigned(blocks)), block, 0, current_stream(), a);
+      if constexpr (!kSums) {
+        launch(held_gradient<S, Config, false>, dim3(unsigned(blocks)), block, 0, current_stream(), a);
       } else {
         const Workspace partial(size_t(blocks * 2 * n) * sizeof(T));
         a.partial = partial.as<T>();
-        launch(held_gradient<S, Config, true, true>, dim3(unsigned(blocks)), block, shared, current_stream(), a);
+        launch(held_gradient<S, Config, true>, dim3(unsigned(blocks)), block, shared, current_stream(), a);
         sum_chunks(a.partial, kDTypeOf<T>, blocks, 2 * n, c.out[1], c.out[2]);
         summed = true;
       }
       done = true;
     });
+  };
+  if (together)
+    hold(std::true_type());
+  else if (a.gx != nullptr)
+    hold(std::false_type());
   if (!done && a.gx != nullptr) launch(long_gradient<S>, dim3(unsigned(rows)), kLongThreads, 0, current_stream(), a);
   if (!sums || summed) return;
   if (index.simple) {

@@ -6,6 +6,8 @@
 #include "kernels/cuda/loop_operand.h"
 #include "kernels/cuda/pairs.cuh"
 #if !defined(__CUDACC_RTC__)
+#include <span>
+
 #include "core/pointwise.h"
 #include "kernels/cuda/strided.h"
 #endif
@@ -86,34 +88,35 @@ struct Backward {
 
 inline constexpr int kRowDims = 4;
 
-template <class F, class S>
+template <int N, class S>
 struct RowArguments {
-  const void* in[F::inputs];  // null: a number
+  const void* in[N];  // null: a number
   void* out;
-  i64 strides[F::inputs][kRowDims];  // of the outer dimensions, and 0 or 1 for the inner one
+  i64 strides[N][kRowDims];  // of the outer dimensions, and 0 or 1 for the inner one
   Divider sizes[kRowDims];
   int dims;
   u32 packs, n;
-  Wide<S> numbers[F::inputs];
+  Wide<S> numbers[N];
   Wide<S> params[kMaxParams];
 };
 
 // Pack p of every input.
-template <class F, class S>
-__device__ __forceinline__ void load_packs(const RowArguments<F, S>& a, u32 p, Pack<S>* in) {
+template <int N, class S>
+__device__ __forceinline__ void load_packs(const RowArguments<N, S>& a, u32 p, Pack<S>* in) {
   constexpr int kCount = Pack<S>::kCount;
-  i64 offsets[F::inputs];
+  i64 offsets[N];
 #pragma unroll
-  for (int i = 0; i < F::inputs; ++i) offsets[i] = 0;
+  for (int i = 0; i < N; ++i) offsets[i] = 0;
   u32 rest = p * kCount;
+  WEFT_ROLLED
   for (int d = a.dims - 1; d > 0; --d) {
     const u32 quotient = a.sizes[d].quotient(rest), index = rest - quotient * a.sizes[d].divisor;
 #pragma unroll
-    for (int i = 0; i < F::inputs; ++i) offsets[i] += index * a.strides[i][d];
+    for (int i = 0; i < N; ++i) offsets[i] += index * a.strides[i][d];
     rest = quotient;
   }
 #pragma unroll
-  for (int i = 0; i < F::inputs; ++i) {
+  for (int i = 0; i < N; ++i) {
     if (a.in[i] == nullptr) continue;
     const S* from = static_cast<const S*>(a.in[i]) + offsets[i] + rest * a.strides[i][0];
     if (a.strides[i][a.dims - 1] == 1) {
@@ -127,7 +130,7 @@ __device__ __forceinline__ void load_packs(const RowArguments<F, S>& a, u32 p, P
 }
 
 template <class F, class S>
-__device__ __forceinline__ Pack<S> apply_packs(const RowArguments<F, S>& a, const Pack<S>* in) {
+__device__ __forceinline__ Pack<S> apply_packs(const RowArguments<F::inputs, S>& a, const Pack<S>* in) {
   Wide<S> out[Pack<S>::kCount];
 #pragma unroll
   for (int k = 0; k < Pack<S>::kCount; ++k) {
@@ -140,7 +143,7 @@ __device__ __forceinline__ Pack<S> apply_packs(const RowArguments<F, S>& a, cons
 }
 
 template <class F, class S>
-__global__ void __launch_bounds__(kThreads) row_kernel(const __grid_constant__ RowArguments<F, S> a) {
+__global__ void __launch_bounds__(kThreads) row_kernel(const __grid_constant__ RowArguments<F::inputs, S> a) {
   using T = Wide<S>;
   constexpr int kCount = Pack<S>::kCount;
   constexpr int kTogether = F::inputs == 1 ? 2 : 1;  // 32 bytes on their way for each thread keep the memory busy
@@ -149,7 +152,7 @@ __global__ void __launch_bounds__(kThreads) row_kernel(const __grid_constant__ R
     Pack<S> in[kTogether][F::inputs];
 #pragma unroll
     for (int u = 0; u < kTogether; ++u)
-      if (u == 0 || first + u * stride < a.packs) load_packs<F, S>(a, first + u * stride, in[u]);
+      if (u == 0 || first + u * stride < a.packs) load_packs(a, first + u * stride, in[u]);
 #pragma unroll
     for (int u = 0; u < kTogether; ++u)
       if (u == 0 || first + u * stride < a.packs)
@@ -166,8 +169,7 @@ __global__ void __launch_bounds__(kThreads) row_kernel(const __grid_constant__ R
 }
 
 #if !defined(__CUDACC_RTC__)
-// In host code F may be anything with `inputs`, and `params` as many as there are.
-template <class F, class S>
+template <class S>
 bool in_rows(const LoopNest& nest) {
   constexpr int kCount = Pack<S>::kCount;
   if (nest.dims > kRowDims || !nest.dense(0) || nest.operands[0].dtype != kDTypeOf<S>) return false;
@@ -185,28 +187,22 @@ bool in_rows(const LoopNest& nest) {
   return true;
 }
 
-template <class F, class S>
-RowArguments<F, S> row_arguments(const LoopNest& nest, const Scalar* params) {
-  RowArguments<F, S> a{};
+template <int N, class S>
+RowArguments<N, S> row_arguments(const LoopNest& nest, std::span<const Scalar> params) {
+  RowArguments<N, S> a{};
   a.dims = nest.dims;
   a.n = u32(nest.numel);
   a.packs = u32(nest.numel / Pack<S>::kCount);
   a.out = nest.operands[0].data;
   for (int d = 0; d < nest.dims; ++d) a.sizes[d] = Divider(u32(nest.sizes[d]));
-  for (int i = 0; i < F::inputs; ++i) {
+  for (int i = 0; i < N; ++i) {
     const LoopOperand& o = nest.operands[i + 1];
     a.in[i] = o.data;
     a.numbers[i] = Wide<S>(o.number);
     for (int d = 0; d < nest.dims; ++d) a.strides[i][d] = o.strides[d];
   }
-  for (int p = 0; p < F::params; ++p) a.params[p] = params[p].to<Wide<S>>();
+  for (size_t p = 0; p < params.size(); ++p) a.params[p] = params[p].to<Wide<S>>();
   return a;
-}
-
-template <class F, class S>
-void launch_rows(const LoopNest& nest, const Scalar* params) {
-  const RowArguments<F, S> a = row_arguments<F, S>(nest, params);
-  launch(row_kernel<F, S>, grid_for(a.packs), kThreads, 0, current_stream(), a);
 }
 #endif
 
@@ -244,6 +240,7 @@ __global__ void __launch_bounds__(kThreads) mixed_kernel(const __grid_constant__
 #pragma unroll
     for (int i = 0; i < F::inputs; ++i) offsets[i] = 0;
     u32 rest = q * 4;
+    WEFT_ROLLED
     for (int d = a.dims - 1; d >= 0; --d) {
       const u32 quotient = a.sizes[d].quotient(rest), index = rest - quotient * a.sizes[d].divisor;
 #pragma unroll
@@ -284,8 +281,7 @@ __global__ void __launch_bounds__(kThreads) mixed_kernel(const __grid_constant__
 }
 
 #if !defined(__CUDACC_RTC__)
-template <class F>
-bool launch_mixed(const LoopNest& nest, const Scalar* params) {
+inline bool in_mixed_rows(const LoopNest& nest) {
   if (nest.dims > kRowDims || !nest.dense(0) || nest.sizes[nest.dims - 1] % 4 != 0) return false;
   const int last = nest.dims - 1;
   for (int k = 0; k < nest.count; ++k) {
@@ -297,15 +293,19 @@ bool launch_mixed(const LoopNest& nest, const Scalar* params) {
     for (int d = 0; d < last; ++d)
       if (o.strides[d] % 4 != 0) return false;
   }
-  MixedArguments<F::inputs> a{};
+  return true;
+}
+
+template <int N>
+MixedArguments<N> mixed_arguments(const LoopNest& nest, std::span<const Scalar> params) {
+  MixedArguments<N> a{};
   a.dims = nest.dims;
   a.quads = u32(nest.numel / 4);
-  for (int i = 0; i <= F::inputs; ++i) a.operands[i] = nest.operands[i];
-  for (int i = 0; i < F::inputs; ++i) a.numbers[i] = float(nest.operands[i + 1].number);
+  for (int i = 0; i <= N; ++i) a.operands[i] = nest.operands[i];
+  for (int i = 0; i < N; ++i) a.numbers[i] = float(nest.operands[i + 1].number);
   for (int d = 0; d < nest.dims; ++d) a.sizes[d] = Divider(u32(nest.sizes[d]));
-  for (int p = 0; p < F::params; ++p) a.params[p] = params[p].to<float>();
-  launch(mixed_kernel<F>, grid_for(a.quads), kThreads, 0, current_stream(), a);
-  return true;
+  for (size_t p = 0; p < params.size(); ++p) a.params[p] = params[p].to<float>();
+  return a;
 }
 #endif
 
@@ -324,10 +324,12 @@ struct StridedArguments {
 
 template <class F, class T>
 __global__ void __launch_bounds__(kThreads) strided_kernel(const __grid_constant__ StridedArguments<T, F::inputs> a) {
+  WEFT_ROLLED
   for (u32 e = blockIdx.x * blockDim.x + threadIdx.x; e < a.n; e += gridDim.x * blockDim.x) {
     i64 offsets[F::inputs + 1];
     for (int i = 0; i <= F::inputs; ++i) offsets[i] = 0;
     u32 rest = e;
+    WEFT_ROLLED
     for (int d = a.dims - 1; d >= 0; --d) {
       const u32 quotient = a.sizes[d].quotient(rest), index = rest - quotient * a.sizes[d].divisor;
 #pragma unroll
@@ -354,51 +356,94 @@ __global__ void __launch_bounds__(kThreads) strided_kernel(const __grid_constant
 }
 
 #if !defined(__CUDACC_RTC__)
-template <class F, class T>
-StridedArguments<T, F::inputs> strided_arguments(const LoopNest& nest, bool truth, const Scalar* params) {
-  StridedArguments<T, F::inputs> a{};
+template <class T, int N>
+StridedArguments<T, N> strided_arguments(const LoopNest& nest, bool truth, std::span<const Scalar> params) {
+  StridedArguments<T, N> a{};
   a.dims = nest.dims;
   a.n = u32(nest.numel);
   a.truth = truth;
-  for (int i = 0; i <= F::inputs; ++i) a.operands[i] = nest.operands[i];
-  for (int i = 0; i < F::inputs; ++i) {
+  for (int i = 0; i <= N; ++i) a.operands[i] = nest.operands[i];
+  for (int i = 0; i < N; ++i) {
     const LoopOperand& o = nest.operands[i + 1];
     a.numbers[i] = truth ? T(o.number != 0) : std::is_same_v<T, i64> ? T(o.integer) : T(o.number);
   }
   for (int d = 0; d < nest.dims; ++d) a.sizes[d] = Divider(u32(nest.sizes[d]));
-  for (int p = 0; p < F::params; ++p) a.params[p] = params[p].to<T>();
+  for (size_t p = 0; p < params.size(); ++p) a.params[p] = params[p].to<T>();
   return a;
 }
 
-template <class F, class T>
-void launch_strided(const LoopNest& nest, bool truth, const Scalar* params) {
-  const StridedArguments<T, F::inputs> a = strided_arguments<F, T>(nest, truth, params);
-  launch(strided_kernel<F, T>, grid_for(a.n), kThreads, 0, current_stream(), a);
+// ---- the choice
+
+/// The kernels of a formula; null: it has none of this kind. Their arguments depend on the number of inputs alone, so
+/// that the code around launches is there once for all formulas.
+template <int N>
+struct PointwiseKernels {
+  template <class S>
+  using Rows = void (*)(RowArguments<N, S>);
+  template <class T>
+  using Strided = void (*)(StridedArguments<T, N>);
+  Rows<float> rows_f32 = nullptr;
+  Rows<BFloat16> rows_bf16 = nullptr;
+  Rows<Half> rows_f16 = nullptr;
+  void (*mixed)(MixedArguments<N>) = nullptr;
+  Strided<float> strided_f32 = nullptr;
+  Strided<double> strided_f64 = nullptr;
+  Strided<i64> strided_i64 = nullptr;
+};
+
+template <class F>
+constexpr PointwiseKernels<F::inputs> kernels_of() {
+  PointwiseKernels<F::inputs> k;
+  if constexpr (F::floats) {
+    if constexpr (!F::gives_bool) {
+      k.rows_f32 = row_kernel<F, float>;
+      k.rows_bf16 = row_kernel<F, BFloat16>;
+      k.rows_f16 = row_kernel<F, Half>;
+      if constexpr (F::kMixes) k.mixed = mixed_kernel<F>;
+    }
+    k.strided_f32 = strided_kernel<F, float>;
+    k.strided_f64 = strided_kernel<F, double>;
+  }
+  if constexpr (F::integers) k.strided_i64 = strided_kernel<F, i64>;
+  return k;
+}
+
+template <int N>
+void run_part(const PointwiseKernels<N>& kernels, const LoopNest& nest, DType compute, bool truth,
+              std::span<const Scalar> params) {
+  const auto rows = [&]<class S>(void (*kernel)(RowArguments<N, S>)) {
+    if (kernel == nullptr || !in_rows<S>(nest)) return false;
+    const RowArguments<N, S> a = row_arguments<N, S>(nest, params);
+    launch(kernel, grid_for(a.packs), kThreads, 0, current_stream(), a);
+    return true;
+  };
+  const auto strided = [&]<class T>(void (*kernel)(StridedArguments<T, N>)) {
+    WEFT_ASSERT(kernel != nullptr, "pointwise: no kernel for {}", compute);
+    const StridedArguments<T, N> a = strided_arguments<T, N>(nest, truth, params);
+    launch(kernel, grid_for(a.n), kThreads, 0, current_stream(), a);
+  };
+  if (compute == DType::f64) return strided(kernels.strided_f64);
+  if (compute != DType::f32) return strided(kernels.strided_i64);
+  if (rows(kernels.rows_f32) || rows(kernels.rows_bf16) || rows(kernels.rows_f16)) return;
+  if (kernels.mixed != nullptr && !truth && in_mixed_rows(nest)) {
+    const MixedArguments<N> a = mixed_arguments<N>(nest, params);
+    return launch(kernels.mixed, grid_for(a.quads), kThreads, 0, current_stream(), a);
+  }
+  strided(kernels.strided_f32);
+}
+template <int N>
+void run_pointwise(const PointwiseKernels<N>& kernels, const int* slots, DType compute, bool truth, const Tensor& out,
+                   const Tensor* in, std::span<const Scalar> params) {
+  if (out.numel() == 0) return;
+  in_parts(make_nest(out, in, slots, N),
+           [&](const LoopNest& nest) { run_part(kernels, nest, compute, truth, params); });
 }
 
 template <class F>
 void pointwise(DType compute, bool truth, const Tensor& out, const Tensor* in, int, const Scalar* params) {
   static_assert(F::inputs < kMaxOperands && F::params <= kMaxParams);
-  if (out.numel() == 0) return;
-  in_parts(make_nest(out, in, F::slots, F::inputs), [&](const LoopNest& nest) {
-    if constexpr (F::floats) {
-      if constexpr (!F::gives_bool) {
-        if (compute == DType::f32) {
-          if (in_rows<F, float>(nest)) return launch_rows<F, float>(nest, params);
-          if (in_rows<F, BFloat16>(nest)) return launch_rows<F, BFloat16>(nest, params);
-          if (in_rows<F, Half>(nest)) return launch_rows<F, Half>(nest, params);
-          if constexpr (F::kMixes)
-            if (!truth && launch_mixed<F>(nest, params)) return;
-        }
-      }
-      if (compute == DType::f32) return launch_strided<F, float>(nest, truth, params);
-      if (compute == DType::f64) return launch_strided<F, double>(nest, truth, params);
-    }
-    if constexpr (F::integers)
-      launch_strided<F, i64>(nest, truth, params);
-    else
-      WEFT_ASSERT(false, "pointwise: no kernel for {}", compute);
-  });
+  static constexpr PointwiseKernels<F::inputs> kKernels = kernels_of<F>();
+  run_pointwise(kKernels, F::slots, compute, truth, out, in, {params, size_t(F::params)});
 }
 
 template <class Op>

@@ -329,8 +329,10 @@ void run_sorted(const Put& p, i64 places, Fold fold, Scalar alpha) {
   Place place = p.place();
   with_dtype(p.x.dtype(), [&](auto s) {
     using S = typename decltype(s)::type;
-    constexpr int kCount = Pack<S>::kCount;
-    bool packs = true;
+    // 16 bytes at once for what training folds.
+    constexpr bool kPacks = std::is_same_v<K, u32> && (std::is_same_v<S, float> || is_half_type<S>);
+    constexpr int kCount = kPacks ? Pack<S>::kCount : 1;
+    bool packs = kPacks;
     for (int d = 0; d < at.dims; ++d) packs &= at.operands[0].strides[d] % kCount == 0;
     for (int d = 0; d < inside.dims; ++d) inside.operands[1].strides[d] = 0;
     const bool positions_first = inside.sizes[inside.dims - 1] < 8;

@@ -17,7 +17,7 @@ struct ReduceArguments {
   i64 length, blocks;  // of the pieces of a row
   Quotient by_blocks;
   Acc* partial;  // of pieces; null: results are final
-  NumberOf<Acc> exponent;
+  NumberOf<Acc> parameter;
   Ends<Acc> ends;
   DType dtype;
   int group_log;  // threads of a row
@@ -58,11 +58,12 @@ inline constexpr int kLoads = std::is_same_v<S, AnyElement> || R::kHeavy ? 2
 
 template <class R, int V, class E>
 __device__ __forceinline__ void combine_elements(typename R::Acc* acc, const Elements<E, V>& e, i64 index,
-                                                 NumberOf<typename R::Acc> centre, NumberOf<typename R::Acc> exponent) {
+                                                 NumberOf<typename R::Acc> centre,
+                                                 NumberOf<typename R::Acc> parameter) {
 #pragma unroll
   for (int v = 0; v < V; ++v)
     acc[v] =
-        R::Combine::combine(acc[v], R::take(convert_value<typename R::Value>(e.v[v]), index + v, centre, exponent));
+        R::Combine::combine(acc[v], R::take(convert_value<typename R::Value>(e.v[v]), index + v, centre, parameter));
 }
 
 // The halving tree over `group` threads of V lanes each; the result is in the first one.
@@ -101,7 +102,7 @@ __device__ __forceinline__ typename R::Acc reduce_piece(const ReduceArguments<ty
 #pragma unroll
         for (int k = 0; k < kUnroll; ++k) e[k] = fetch<R, S, V>(a, place + a.reduced.offset(first + i + 32 * k));
 #pragma unroll
-        for (int k = 0; k < kUnroll; ++k) combine_elements<R, V>(acc, e[k], first + i + 32 * k, centre, a.exponent);
+        for (int k = 0; k < kUnroll; ++k) combine_elements<R, V>(acc, e[k], first + i + 32 * k, centre, a.parameter);
       }
     };
     rounds(std::integral_constant<int, kLoads<R, S, V>>());
@@ -161,7 +162,7 @@ __global__ void __launch_bounds__(kReduceThreads)
       Acc acc[V];
 #pragma unroll
       for (int v = 0; v < V; ++v) acc[v] = R::Combine::identity();
-      if (i < a.n && mine) combine_elements<R, V>(acc, e[k], i, centre[k], a.exponent);
+      if (i < a.n && mine) combine_elements<R, V>(acc, e[k], i, centre[k], a.parameter);
       const Acc value = group_tree<R, V>(acc, group);
       if (t == 0 && mine) put<1>(a.ends, row + k * here, &value);
     }
@@ -313,7 +314,7 @@ __global__ void __launch_bounds__(kReduceThreads)
 #pragma unroll
         for (int v = 0; v < V; ++v)
           acc[l][v] = R::Combine::combine(
-              acc[l][v], R::take(convert_value<typename R::Value>(e.v[v]), index, centre[v], a.exponent));
+              acc[l][v], R::take(convert_value<typename R::Value>(e.v[v]), index, centre[v], a.parameter));
       };
       int i = y;
       for (; i + 32 * (kSteps - 1) + (L - 1) * lanes < count; i += 32 * kSteps) {

@@ -6,12 +6,6 @@
 
 // What the reductions are made of: where elements lie, what is done to them before they are combined, and what becomes
 // of a result.
-#if defined(__CUDACC__)
-#define WEFT_ROLLED _Pragma("unroll 1")
-#else
-#define WEFT_ROLLED
-#endif
-
 namespace weft::gpu {
 
 namespace order = reduction;
@@ -95,8 +89,20 @@ __device__ __forceinline__ Found<T> shuffle_down(Found<T> found, int by) {
   return {__shfl_down_sync(kWholeWarp, found.value, by), __shfl_down_sync(kWholeWarp, found.index, by)};
 }
 
+/// Turns the order of values around: the largest of turned values, turned again, has the bits of the smallest value.
+template <class T>
+WEFT_FN T turn(T x) {
+  if constexpr (std::is_same_v<T, i64>)
+    return ~x;
+  else if constexpr (std::is_same_v<T, u32>)  // a truth
+    return 1 - x;
+  else
+    return -x;
+}
+
 // ---- what is combined: Value is what an element is converted to, take() makes an Acc of it. Again combines the
-// results of blocks.
+// results of blocks. Those that Reduction::turned() knows take turned elements where the parameter is 0: one kernel for
+// the largest and the smallest.
 
 template <class Combining, class A>
 struct AsIs {
@@ -106,6 +112,18 @@ struct AsIs {
   using Again = AsIs;
   static constexpr bool kCentred = false, kHeavy = false;
   WEFT_FN static Acc take(Value x, i64, NumberOf<A>, NumberOf<A>) { return x; }
+};
+
+template <class A>
+struct Extreme : AsIs<order::Max<A>, A> {
+  using Again = AsIs<order::Max<A>, A>;
+  WEFT_FN static A take(A x, i64, A, A parameter) { return parameter == A(0) ? turn(x) : x; }
+};
+
+template <class A>
+struct AbsoluteExtreme : AsIs<order::Max<A>, A> {
+  using Again = AsIs<order::Max<A>, A>;
+  WEFT_FN static A take(A x, i64, A, A parameter) { return parameter == A(0) ? turn(math::abs(x)) : math::abs(x); }
 };
 
 template <class Combining, class A>
@@ -131,7 +149,7 @@ template <class Combining, class A>
 struct Power : AsIs<Combining, A> {
   using Again = AsIs<Combining, A>;
   static constexpr bool kHeavy = true;
-  WEFT_FN static A take(A x, i64, A, A exponent) { return math::pow(math::abs(x), exponent); }
+  WEFT_FN static A take(A x, i64, A, A parameter) { return math::pow(math::abs(x), parameter); }
 };
 
 template <class Combining, class A>
@@ -166,18 +184,30 @@ struct Ends {
   Number* kept = nullptr;          ///< unrounded, too
   const Number* centre = nullptr;  ///< one per result
   Number number = Number(1);
+  bool turned = false;  ///< back again, before anything else
   Ending how = Ending::none;
   DType dtype = DType::f32;
 };
 
 template <class Acc>
 WEFT_FN Acc end_of(const Ends<Acc>& e, Acc v) {
+  if (e.turned) v = turn(v);
   if constexpr (std::is_floating_point_v<Acc>) {
     if (e.how == Ending::divide || e.how == Ending::divide_root) v = v / e.number;
     if (e.how == Ending::root || e.how == Ending::divide_root) v = math::sqrt(v);
     if (e.how == Ending::finite && math::isinf(v)) v = Acc(0);
   }
   return v;
+}
+
+template <int V, class T>
+WEFT_FN void put_values(void* out, i64 first, DType dtype, const T* v) {
+  if constexpr (std::is_same_v<T, float>)
+    if (dtype == DType::bf16) {
+      for (int k = 0; k < V; ++k) static_cast<BFloat16*>(out)[first + k] = to_bf16(v[k]);
+      return;
+    }
+  for (int k = 0; k < V; ++k) store_as(out, first + k, dtype, v[k]);
 }
 
 /// Takes results first ... first + V - 1.
@@ -187,20 +217,15 @@ WEFT_FN void put(const Ends<Acc>& e, i64 first, const Acc* values) {
   for (int k = 0; k < V; ++k) v[k] = end_of(e, values[k]);
   if (e.kept != nullptr)
     for (int k = 0; k < V; ++k) e.kept[first + k] = v[k];
-  if (e.out == nullptr) return;
-  with_dtype(e.dtype, [&](auto d) {
-    using D = typename decltype(d)::type;
-    for (int k = 0; k < V; ++k) static_cast<D*>(e.out)[first + k] = convert_value<D>(v[k]);
-  });
+  if (e.out != nullptr) put_values<V>(e.out, first, e.dtype, v);
 }
 template <int V, class T>
 WEFT_FN void put(const Ends<Found<T>>& e, i64 first, const Found<T>* found) {
   for (int k = 0; k < V; ++k) e.indices[first + k] = found[k].index;
   if (e.out == nullptr) return;
-  with_dtype(e.dtype, [&](auto d) {
-    using D = typename decltype(d)::type;
-    for (int k = 0; k < V; ++k) static_cast<D*>(e.out)[first + k] = convert_value<D>(found[k].value);
-  });
+  T v[V];
+  for (int k = 0; k < V; ++k) v[k] = e.turned ? turn(found[k].value) : found[k].value;
+  put_values<V>(e.out, first, e.dtype, v);
 }
 
 }  // namespace weft::gpu

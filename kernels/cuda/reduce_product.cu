@@ -2,6 +2,12 @@
 
 namespace weft::gpu {
 
-void reduce_prod(const OpCall& c) { combine_values<order::Product>(c); }
+void reduce_prod(const OpCall& c) {
+  with_accumulator(c.out[0].dtype(), [&](auto t) {
+    using Acc = typename decltype(t)::type;
+    const cpu::ReducePlan plan(c.in[0], c.as<ReduceAttrs>().mask, kAccumulator<Acc>);
+    reduce<AsIs<order::Product<Acc>, Acc>>({plan, ends_in<Acc>(c.out[0])});
+  });
+}
 
 }  // namespace weft::gpu

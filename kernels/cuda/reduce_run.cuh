@@ -15,7 +15,15 @@ template <class Acc>
 struct Reduction {
   const cpu::ReducePlan& plan;
   Ends<Acc> ends;
-  NumberOf<Acc> exponent = NumberOf<Acc>(1);
+  NumberOf<Acc> parameter = NumberOf<Acc>(1);
+
+  /// Of the smallest instead of the largest (see turn()).
+  Reduction turned(bool smallest) const {
+    Reduction r = *this;
+    r.ends.turned = smallest;
+    r.parameter = NumberOf<Acc>(smallest ? 0 : 1);
+    return r;
+  }
 };
 
 inline int log_of(int64_t power) {
@@ -47,7 +55,7 @@ ReduceArguments<Acc> arguments_of(const Reduction<Acc>& r) {
   a.results = p.results;
   a.n = a.length = p.n;
   a.blocks = 1;
-  a.exponent = r.exponent;
+  a.parameter = r.parameter;
   a.ends = r.ends;
   return a;
 }
@@ -64,7 +72,7 @@ ReduceArguments<Acc> arguments_of_blocks(const ReduceArguments<Acc>& first, cons
   a.results = results;
   a.n = a.length = n;
   a.blocks = 1;
-  a.exponent = first.exponent;
+  a.parameter = first.parameter;
   a.ends = first.ends;
   a.width = results;
   return a;
@@ -214,28 +222,13 @@ void reduce_from(const Reduction<typename R::Acc>& r) {
   reduce_by_rows<R, S, 1>(r);
 }
 
-/// Launches everything that gives the results of `r`, of a tensor of any dtype. f32, bf16 and f16 to f32, f64 to f64,
-/// and the usual integers to i64 have kernels of their own.
-template <class R>
+/// Launches everything that gives the results of `r`: of elements of types S by kernels of their own, of all others by
+/// one that looks at the dtype of each.
+template <class R, class... S>
 void reduce(const Reduction<typename R::Acc>& r) {
-  using Value = typename R::Value;
   if (r.plan.results == 0) return;
-  const DType t = r.plan.dtype;
-  if constexpr (std::is_same_v<Value, float> || std::is_same_v<Value, Bool>) {
-    if (t == DType::f32) return reduce_from<R, float>(r);
-    if (t == DType::bf16) return reduce_from<R, BFloat16>(r);
-  }
-  if constexpr (std::is_same_v<Value, float>) {
-    if (t == DType::f16) return reduce_from<R, Half>(r);
-  }
-  if constexpr (std::is_same_v<Value, double>) {
-    if (t == DType::f64) return reduce_from<R, double>(r);
-  }
-  if constexpr (std::is_same_v<Value, i64> || std::is_same_v<Value, Bool>) {
-    if (t == DType::i64) return reduce_from<R, int64_t>(r);
-    if (t == DType::bool_) return reduce_from<R, Bool>(r);
-  }
-  reduce_from<R, AnyElement>(r);
+  const bool done = ((r.plan.dtype == kDTypeOf<S> && (reduce_from<R, S>(r), true)) || ...);
+  if (!done) reduce_from<R, AnyElement>(r);
 }
 
 }  // namespace weft::gpu

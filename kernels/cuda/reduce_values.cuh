@@ -4,7 +4,8 @@
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/reduce_run.cuh"
 
-// Reductions whose result is a combination of the elements themselves.
+// What the files of reductions share. A kernel for a type of elements of its own costs nvcc a second or two for each
+// combination: there is one where training meets it.
 namespace weft::gpu {
 
 template <class T>
@@ -21,25 +22,25 @@ Ends<Acc> ends_in(const Tensor& out) {
   return ends;
 }
 
-template <template <class> class Combine, class Acc>
-void combine_values(const OpCall& c) {
-  const auto& a = c.as<ReduceAttrs>();
-  const cpu::ReducePlan plan(c.in[0], a.mask, kAccumulator<Acc>);
-  Ends<Acc> ends = ends_in<Acc>(c.out[0]);
-  if (std::is_floating_point_v<Acc> && a.divisor != 1.0) ends.how = Ending::divide, ends.number = Acc(a.divisor);
-  reduce<AsIs<Combine<Acc>, Acc>>({plan, ends});
-}
-
-template <template <class> class Combine>
-void combine_values(const OpCall& c) {
-  switch (cpu::accumulator(c.out[0].dtype())) {
+/// f(Type<Acc>{}) with what values of `dtype` are combined in.
+template <class F>
+void with_accumulator(DType dtype, F&& f) {
+  switch (cpu::accumulator(dtype)) {
     case DType::f32:
-      return combine_values<Combine, float>(c);
+      return f(Type<float>{});
     case DType::f64:
-      return combine_values<Combine, double>(c);
+      return f(Type<double>{});
     default:
-      return combine_values<Combine, i64>(c);
+      return f(Type<i64>{});
   }
 }
+
+/// Sums of elements as they are (reduce_sum.cu), and the largest or, turned, the smallest of them (reduce_extreme.cu).
+void reduce_sums(const Reduction<float>& r);
+void reduce_sums(const Reduction<double>& r);
+void reduce_sums(const Reduction<i64>& r);
+void reduce_extremes(const Reduction<float>& r);
+void reduce_extremes(const Reduction<double>& r);
+void reduce_extremes(const Reduction<i64>& r);
 
 }  // namespace weft::gpu

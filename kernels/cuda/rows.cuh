@@ -220,9 +220,13 @@ __device__ __forceinline__ T row_total_of(T* shared, int blocks, F f) {
 /// The largest row that registers hold where a thread reads `width` elements at once.
 inline i64 held_limit(int width) { return i64(kHeldThreads) * width / 32 * reduction::kBlock; }
 
+/// Kernels that there are beside those for any row: each costs nvcc seconds. Of aligned rows of 257 to 512 elements,
+/// and of even rows by pairs.
+enum class RowKinds : uint8_t { all, no_quads_beyond_256, no_pairs };
+
 /// f(RowConfig, grid, block) for rows of n elements of S; false: they are too long. `aligned`: all rows start where
 /// four (two, for long rows) elements can be read at once. Words: 32-bit values that a kernel keeps per f32 element.
-template <class S, int Words, class F>
+template <class S, int Words, RowKinds Kinds = RowKinds::all, class F>
 bool with_row_config(i64 rows, i64 n, bool aligned, F&& f) {
   const auto start = [&](auto config) {
     using Config = decltype(config);
@@ -236,13 +240,13 @@ bool with_row_config(i64 rows, i64 n, bool aligned, F&& f) {
     return true;
   };
   if constexpr (sizeof(S) < 8) {
-    constexpr bool kMany = sizeof(S) < 4 || Words == 1;
-    if (aligned && n % 4 == 0 && n <= (kMany ? 512 : 256)) {
+    constexpr bool kMany = sizeof(S) < 4 || Words == 1, kQuads = kMany && Kinds == RowKinds::all;
+    if (aligned && n % 4 == 0 && n <= (kQuads ? 512 : 256)) {
       if (n <= 64) return start(RowConfig<4, 2, false>{});
       if (n <= 256) return start(RowConfig<4, 8, false>{});
-      if constexpr (kMany) return start(RowConfig<4, 16, false>{});
+      if constexpr (kQuads) return start(RowConfig<4, 16, false>{});
     }
-    if constexpr (kMany)
+    if constexpr (kMany && Kinds != RowKinds::no_pairs)
       if (aligned && n % 2 == 0 && n > 64) {
         if (n <= reduction::kBlock) return start(RowConfig<2, 32, false>{});
         return n <= held_limit(2) && start(RowConfig<2, 32, true>{});

@@ -22,6 +22,7 @@ struct Walk {
 
   WEFT_FN void offsets(u32 e, i64* o) const {
     for (int k = 0; k < N; ++k) o[k] = 0;
+    WEFT_ROLLED
     for (int d = dims - 1; d > 0; --d) {
       const u32 quotient = sizes[d].quotient(e), index = e - quotient * sizes[d].divisor;
 #pragma unroll
@@ -48,6 +49,7 @@ struct Place {
   WEFT_FN i64 offset(i64 number) const {
     if (dims == 1) return number * strides[0];
     i64 to = 0;
+    WEFT_ROLLED
     for (int d = dims - 1; d > 0; --d) {
       to += number % sizes[d] * strides[d];
       number /= sizes[d];

@@ -88,25 +88,18 @@ void start(const CustomOpSource& source, int which, CustomKernel kernel, dim3 gr
   after_launch(current_stream());
 }
 
-// What in_rows() and the arguments ask of a formula.
-template <int N>
-struct Formula {
-  static constexpr int inputs = N, params = kMaxParams;
-};
-
 template <int N>
 void run(const detail::PointwiseCall& c, const CustomOpSource& source, int which, const LoopNest& nest,
-         const Scalar* params) {
-  using F = Formula<N>;
+         std::span<const Scalar> params) {
   const auto rows = [&](auto s, CustomKernel kernel) {
     using S = typename decltype(s)::type;
-    if (!in_rows<F, S>(nest)) return false;
-    const RowArguments<F, S> a = row_arguments<F, S>(nest, params);
+    if (!in_rows<S>(nest)) return false;
+    const RowArguments<N, S> a = row_arguments<N, S>(nest, params);
     start(source, which, kernel, grid_for(a.packs), a);
     return true;
   };
   const auto strided = [&](auto t, CustomKernel kernel) {
-    const auto a = strided_arguments<F, typename decltype(t)::type>(nest, c.truth, params);
+    const auto a = strided_arguments<typename decltype(t)::type, N>(nest, c.truth, params);
     start(source, which, kernel, grid_for(a.n), a);
   };
   if (c.compute == DType::f64) return strided(Type<double>{}, CustomKernel::strided_f64);
@@ -131,8 +124,7 @@ void run_custom(const detail::PointwiseCall& c, const CustomOpSource& source) {
       if (c.op.needs[which] >> i & 1) slots[n++] = i + 1;
     if (c.op.needs[which] & ops::kY) slots[n++] = c.op.arity + 1;
   }
-  Scalar params[kMaxParams];
-  std::copy_n(c.params, c.op.params, params);
+  const std::span params(c.params, size_t(c.op.params));
   in_parts(make_nest(c.out, c.in, slots, n), [&](const LoopNest& nest) {
     switch (n) {
       case 1:

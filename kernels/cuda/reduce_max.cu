@@ -1,7 +1,0 @@
-#include "kernels/cuda/reduce_values.cuh"
-
-namespace weft::gpu {
-
-void reduce_max(const OpCall& c) { combine_values<order::Max>(c); }
-
-}  // namespace weft::gpu
