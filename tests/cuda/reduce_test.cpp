@@ -113,6 +113,8 @@ TEST_CASE("cuda: products, extremes and truth have the bits of the CPU") {
   compare_all(count, {DType::f32, DType::bool_, DType::f16});
   auto unless_empty = [](const Tensor& x, const ReduceOptions& o) { return x.numel() ? amax(x, o) : x; };
   compare_all(unless_empty, {DType::f32, DType::f64, DType::bf16, DType::i32, DType::bool_});
+  auto least = [](const Tensor& x, const ReduceOptions& o) { return x.numel() ? amin(x, o) : x; };
+  compare_all(least, {DType::f32, DType::f64, DType::f16, DType::i64, DType::u8, DType::bool_});
 }
 
 TEST_CASE("cuda: variances and norms have the bits of the CPU") {
@@ -122,7 +124,27 @@ TEST_CASE("cuda: variances and norms have the bits of the CPU") {
   };
   compare_all(variance, {DType::f32, DType::f64, DType::bf16});
   for (double p : {0.0, 1.0, 2.0})
-    compare_all([p](const Tensor& x, const ReduceOptions& o) { return norm(x, p, o); }, {DType::f32, DType::f16});
+    compare_all([p](const Tensor& x, const ReduceOptions& o) { return norm(x, p, o); },
+                {DType::f32, DType::f16, DType::f64});
+  for (double p : {std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()})
+    compare_all([p](const Tensor& x, const ReduceOptions& o) { return x.numel() ? norm(x, p, o) : x; },
+                {DType::f32, DType::f64});
+}
+
+TEST_CASE("cuda: the least of zeros, and of the ends of i64") {
+  if (!cuda::is_available()) return;
+  const Tensor zeros = tensor({0.0, -0.0, 0.0, -0.0, -0.0, 0.0}).view({3, 2});
+  for (DType t : {DType::f32, DType::f64, DType::bf16}) {
+    const Tensor x = zeros.to(t), y = x.to(Device("cuda"));
+    CHECK(same_bits(amin(x, {.dim = {1}}), amin(y, {.dim = {1}})));
+    CHECK(same_bits(amax(x, {.dim = {1}}), amax(y, {.dim = {1}})));
+    CHECK(same_bits(argmin(x, 1), argmin(y, 1)));
+  }
+  const Tensor x = tensor(std::vector<int64_t>{INT64_MAX, -1, INT64_MIN, 0}), y = x.to(Device("cuda"));
+  CHECK(same_bits(amin(x), amin(y)));
+  CHECK(same_bits(amax(x), amax(y)));
+  CHECK(same_bits(argmin(x), argmin(y)));
+  CHECK(same_bits(amin(x.slice(0, 0, 1)), amin(y.slice(0, 0, 1))));
 }
 
 TEST_CASE("cuda: places of extremes are those of the CPU") {
@@ -143,6 +165,7 @@ TEST_CASE("cuda: places of extremes are those of the CPU") {
             INFO(x.numel() << " elements, dim " << d << " " << layout.name << " " << int(t));
             CHECK(same_bits(std::get<0>(max(a, d)), std::get<0>(max(b, d))));
             CHECK(same_bits(std::get<1>(max(a, d)), std::get<1>(max(b, d))));
+            CHECK(same_bits(std::get<0>(min(a, d)), std::get<0>(min(b, d))));
             CHECK(same_bits(std::get<1>(min(a, d)), std::get<1>(min(b, d))));
           }
       }
