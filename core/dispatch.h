@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <span>
 #include <type_traits>
 
 #include "core/ops/cast.h"
@@ -62,7 +63,8 @@ namespace detail {
 
 bool needs_grad(const Tensor* in, int n_in);  // grad mode on and one input requires grad
 
-/// Runs the kernel, then records a tape node when gradients are wanted.
+/// Runs the kernel, then records a tape node when gradients are wanted. Where the bytes of `attrs` are those of a
+/// struct, the templates below are to be used: a recording compares all of them.
 void dispatch(const OpRecord& op, const Tensor* in, int n_in, Tensor* out, int n_out, const void* attrs,
               size_t attrs_bytes);
 /// The kernel changes in[0] in place; version and history follow PyTorch's rules. `attrs` as above.
@@ -114,6 +116,14 @@ decltype(auto) with_attrs(const A& attrs, F&& f) {
 }
 }  // namespace detail
 
+/// dispatch() for lists of any length.
+template <class A>
+void dispatch(const OpRecord& op, std::span<const Tensor> in, std::span<Tensor> out, const A& attrs) {
+  detail::with_attrs(attrs, [&](const A* a) {
+    detail::dispatch(op, in.data(), static_cast<int>(in.size()), out.data(), static_cast<int>(out.size()), a,
+                     sizeof *a);
+  });
+}
 /// dispatch() for a fixed list of inputs; undefined Tensors stand for absent optional inputs.
 template <size_t N, class A>
 void dispatch(const OpRecord& op, const Tensor (&in)[N], Tensor& out, const A& attrs) {

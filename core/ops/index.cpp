@@ -51,7 +51,7 @@ Tensor linear_index(const std::vector<Tensor>& indices, const Dims& extents, boo
   }
   Tensor out = allocate(shape, DType::i64, indices[0].device());
   const LinearIndexOp::Attrs attrs{extents, wrap, caller, dim};
-  dispatch(LinearIndexOp::record, indices.data(), static_cast<int>(indices.size()), &out, 1, &attrs, sizeof attrs);
+  weft::dispatch(LinearIndexOp::record, indices, {&out, 1}, attrs);
   return out;
 }
 

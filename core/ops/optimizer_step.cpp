@@ -26,9 +26,7 @@ void run(const OpRecord& op, const std::vector<Tensor>& tensors, const A& a, siz
                     detail::is_dense(p.sizes(), p.strides()),
                 "{}: {} beside parameter {}", op.name, tensors[i], p);
   }
-  auto call = [&](const std::vector<Tensor>& some) {
-    detail::dispatch(op, some.data(), static_cast<int>(some.size()), nullptr, 0, &a, sizeof a);
-  };
+  auto call = [&](const std::vector<Tensor>& some) { dispatch(op, some, {}, a); };
   std::vector<Device> devices;  // of the parameters, each once
   for (size_t i = 0; i < tensors.size(); i += stride)
     if (std::find(devices.begin(), devices.end(), tensors[i].device()) == devices.end())
@@ -91,7 +89,7 @@ bool scale_down(const std::vector<Tensor>& tensors, const Tensor& total, double 
   }
   const ScaleDownOp::Attrs a{max_norm};
   NoGrad guard;
-  detail::dispatch(ScaleDownOp::record, in.data(), static_cast<int>(in.size()), nullptr, 0, &a, sizeof a);
+  dispatch(ScaleDownOp::record, in, {}, a);
   for (const Tensor& t : tensors) t.impl()->storage->bump(ScaleDownOp::record.name);
   return true;
 }
@@ -127,7 +125,7 @@ std::vector<Tensor> unscale(const std::vector<Tensor>& gradients, double factor)
   for (Group& group : groups) {
     flags.push_back(zeros({1}, {.dtype = DType::f32, .device = group.device}));
     group.in.push_back(flags.back());
-    detail::dispatch(UnscaleOp::record, group.in.data(), static_cast<int>(group.in.size()), nullptr, 0, &a, sizeof a);
+    dispatch(UnscaleOp::record, group.in, {}, a);
     for (const Tensor& t : group.in) t.impl()->storage->bump(UnscaleOp::record.name);
   }
   for (auto& [gradient, copy] : copies) gradient.copy_(copy);

@@ -25,7 +25,7 @@ Tensor pool_like(const OpRecord& op, const Tensor& x, const Tensor& index, const
   for (int d = 5 - x.dim(); d < 3; ++d) sizes.push_back(to_input ? attrs.in_size[d] : attrs.out_size[d]);
   Tensor out = allocate(sizes, strides_of(sizes, attrs.format), x.dtype(), x.device());
   const Tensor in[2] = {x, index};
-  weft::detail::dispatch(op, in, index.defined() ? 2 : 1, &out, 1, &attrs, sizeof attrs);
+  weft::dispatch(op, {in, index.defined() ? size_t{2} : 1}, {&out, 1}, attrs);
   return out;
 }
 

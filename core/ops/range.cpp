@@ -15,7 +15,7 @@ namespace {
 template <class Attrs>
 Tensor make(const OpRecord& op, int64_t n, DType wide, DType result, const Attrs& attrs, const TensorOptions& o) {
   Tensor out = detail::allocate({n}, wide, detail::device_of(o));
-  detail::dispatch(op, nullptr, 0, &out, 1, &attrs, sizeof attrs);
+  dispatch(op, {}, {&out, 1}, attrs);
   out = out.to(result);
   if (o.requires_grad) out.set_requires_grad(true);
   return out;

@@ -11,7 +11,7 @@ void detail::require(const Tensor& truth, const char* text, const char* who, int
   NoGrad guard;
   const Tensor all = truth.all();
   const RequireOp::Attrs attrs{fault, text, who, number};
-  dispatch(RequireOp::record, &all, 1, nullptr, 0, &attrs, sizeof attrs);
+  weft::dispatch(RequireOp::record, {&all, 1}, {}, attrs);
 }
 
 }  // namespace weft
