@@ -64,14 +64,17 @@ class Pool {
     if (workers_.empty()) return false;
     fn_ = fn;
     context_ = context;
-    pieces_ = pieces;
     take_ = std::max<int64_t>(1, pieces / (int64_t{threads} * 8));
     error_ = nullptr;
-    next_.store(0);
+    const int64_t shares = static_cast<int64_t>(shares_.size());
+    for (int64_t s = 0; s < shares; ++s) {
+      shares_[static_cast<size_t>(s)].end = pieces * (s + 1) / shares;
+      shares_[static_cast<size_t>(s)].next.store(pieces * s / shares, std::memory_order_relaxed);
+    }
     open_.store(true);
     epoch_.fetch_add(1);
     if (sleepers_.load() != 0) epoch_.notify_all();
-    work();
+    work(0);
     open_.store(false);
     for (int spins = 0; inside_.load() != 0; ++spins) {
       if (spins < 4096) {
@@ -96,9 +99,10 @@ class Pool {
     process_ = ::getpid();
     stopping_.store(false);
     const uint32_t epoch = epoch_.load();
+    shares_ = std::vector<Share>(static_cast<size_t>(count) + 1);  // workers look at them when a job is open
     for (int i = 0; i < count; ++i) {
       try {
-        workers_.emplace_back([this, epoch] { serve(epoch); });
+        workers_.emplace_back([this, epoch, i] { serve(epoch, static_cast<size_t>(i) + 1); });
       } catch (const std::system_error&) {
         return;  // the system gives no more threads: work with those there are
       }
@@ -118,29 +122,34 @@ class Pool {
     workers_.clear();
   }
 
-  void work() {
+  // First the own share: the next job over the same rows finds them in the caches of the same core. Then what others
+  // have left.
+  void work(size_t mine) {
     tls_in_region = true;
-    for (;;) {
-      const int64_t first = next_.fetch_add(take_);
-      if (first >= pieces_) break;
-      const int64_t last = std::min(pieces_, first + take_);
-      try {
-        for (int64_t i = first; i < last; ++i) fn_(context_, i);
-      } catch (...) {
-        next_.store(pieces_);
-        std::lock_guard<std::mutex> lock(error_mutex_);
-        if (!error_) error_ = std::current_exception();
+    for (size_t s = 0; s < shares_.size(); ++s) {
+      Share& share = shares_[(mine + s) % shares_.size()];
+      for (;;) {
+        const int64_t first = share.next.fetch_add(take_);
+        if (first >= share.end) break;
+        const int64_t last = std::min(share.end, first + take_);
+        try {
+          for (int64_t i = first; i < last; ++i) fn_(context_, i);
+        } catch (...) {
+          for (Share& other : shares_) other.next.store(other.end);
+          std::lock_guard<std::mutex> lock(error_mutex_);
+          if (!error_) error_ = std::current_exception();
+        }
       }
     }
     tls_in_region = false;
   }
 
-  void serve(uint32_t seen) {
+  void serve(uint32_t seen, size_t mine) {
     for (;;) {
       seen = await_change(seen);
       if (stopping_.load()) return;
       inside_.fetch_add(1);
-      if (open_.load()) work();
+      if (open_.load()) work(mine);
       inside_.fetch_sub(1);
     }
   }
@@ -160,18 +169,22 @@ class Pool {
     return epoch_.load();
   }
 
+  struct alignas(64) Share {  // of the pieces
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+
   std::mutex busy_;
   std::vector<std::thread> workers_;
-  pid_t process_ = 0;  // that started them
+  std::vector<Share> shares_;  // the caller's, then one for each worker
+  pid_t process_ = 0;          // that started them
   alignas(64) std::atomic<uint32_t> epoch_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> open_{false};
-  alignas(64) std::atomic<int64_t> next_{0};
   alignas(64) std::atomic<int> inside_{0};
   detail::PieceFn fn_ = nullptr;
   void* context_ = nullptr;
-  int64_t pieces_ = 0;
   int64_t take_ = 1;  // pieces taken at once: at least eight turns a thread, so that uneven pieces even out
   std::mutex error_mutex_;
   std::exception_ptr error_;

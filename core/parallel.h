@@ -17,6 +17,10 @@ void set_num_threads(int n);
 // True inside a piece of a parallel_for that runs on several threads: a nested one then runs on its own thread.
 bool in_parallel_region();
 
+// The grain of cheap work on n elements: `usual`, but little of little. Rows that a core has in its caches then stay
+// there from op to op, and the other cores have something to do.
+inline int64_t grain_of(int64_t n, int64_t usual) { return n <= int64_t{1} << 17 && usual > 4096 ? 4096 : usual; }
+
 namespace detail {
 using PieceFn = void (*)(void* context, int64_t piece);
 // Runs fn(context, 0 .. pieces-1), each once, in any order, on the pool. Returns false (having done nothing) where the

@@ -194,7 +194,8 @@ template <class K>
 void run_backward(const Attention& a, const AttentionOperand& grad_out, const AttentionOperand& out, const void* lse,
                   const AttentionResult& grad_q, const AttentionResult& grad_k, const AttentionResult& grad_v) {
   using T = typename K::Acc;
-  parallel_for(a.batch * a.kv_heads, std::max<int64_t>(1, 32768 / (a.tq * a.tk + 1)), [&](int64_t b, int64_t e) {
+  const int64_t work = 2 * a.tq * a.tk * (a.d + a.dv) * (a.heads / a.kv_heads) + 1;
+  parallel_for(a.batch * a.kv_heads, std::max<int64_t>(1, kAttentionWork / work), [&](int64_t b, int64_t e) {
     for (int64_t i = b; i < e; ++i) {
       const int64_t batch = i / a.kv_heads;
       BackwardHead<K>(a, grad_out, out, static_cast<const T*>(lse) + batch * a.heads * a.tq, grad_q, grad_k, grad_v,

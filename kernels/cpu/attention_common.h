@@ -7,6 +7,8 @@
 namespace weft::kernels {
 namespace {
 
+/// Multiplications that a thread takes at a time, beside powers of two: some microseconds.
+inline constexpr int64_t kAttentionWork = 1 << 18;
 inline constexpr double kLog2E = 1.4426950408889634074, kLn2 = 0.69314718055994530942;
 
 /// Rows of a matrix in the type of the sums; row r at data + r * stride.

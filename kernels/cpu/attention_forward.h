@@ -105,7 +105,8 @@ template <class K>
 void run_forward(const Attention& a, const AttentionResult& out, void* lse) {
   using T = typename K::Acc;
   const int64_t chunks = (a.tq + kForwardChunk - 1) / kForwardChunk;
-  parallel_for(a.batch * a.heads * chunks, std::max<int64_t>(1, 65536 / (a.tq * a.tk + 1)), [&](int64_t b, int64_t e) {
+  const int64_t work = std::min(a.tq, kForwardChunk) * a.tk * (a.d + a.dv) + 1;
+  parallel_for(a.batch * a.heads * chunks, std::max<int64_t>(1, kAttentionWork / work), [&](int64_t b, int64_t e) {
     for (int64_t i = b; i < e; ++i) {
       const int64_t matrix = i / chunks, begin = i % chunks * kForwardChunk;
       ForwardChunk<K>(a, out, static_cast<T*>(lse) + matrix * a.tq, matrix / a.heads, matrix % a.heads, begin,

@@ -1,7 +1,9 @@
 #pragma once
 // Row operations of attention: maxima and powers of two. Included by attention_*.cpp only.
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 #include "kernels/cpu/gemm_simd.h"
@@ -38,6 +40,24 @@ inline __m512 exp2_lanes(__m512 x) {
 }
 #endif
 
+#if !defined(__AVX512F__) && defined(__FMA__)
+/// exp2_lanes() for the vectors that the compiler makes of a loop.
+inline float exp2_element(float x) {
+  x = x < -200.0f ? -200.0f : x;
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: the sum's low bits are the nearest integer
+  const float shifted = x + kRound;
+  const int32_t whole = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRound);
+  const float f = x - (shifted - kRound);
+  float p = 0x1.44138ap-13f;
+  for (const float c : {0x1.5f0890p-10f, 0x1.3b2a54p-7f, 0x1.c6af6cp-5f, 0x1.ebfbe0p-3f, 0x1.62e430p-1f, 1.0f}) {
+    p = __builtin_fmaf(p, f, c);
+  }
+  // In two steps, for powers below those of floats.
+  const int32_t half = whole >> 1;
+  return p * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((whole - half + 127) << 23);
+}
+#endif
+
 /// s[j] = 2^(s[j] - m), j < n; returns their sum.
 template <class T>
 T exp2_row(T* s, int64_t n, T m) {
@@ -61,6 +81,14 @@ T exp2_row(T* s, int64_t n, T m) {
       total = _mm512_add_ps(total, a);
     }
     return lane_sum<float>(_mm512_add_ps(total, other));
+  }
+#elif defined(__FMA__)
+  if constexpr (std::is_same_v<T, float>) {
+    for (int64_t j = 0; j < n; ++j) s[j] = exp2_element(s[j] - m);
+    using V = Simd<float>;
+    auto total = V::zero();
+    for (int64_t j = 0; j < n; j += V::kLanes) total = V::add(total, V::load(s + j, V::tail(n - j)));
+    return lane_sum<float>(total);
   }
 #endif
   constexpr int L = 16;

@@ -59,7 +59,7 @@ void copy_any(const Tensor& dst, const Tensor& src) {
   StridedLoop<2> shape(dst.sizes(), 2, sizes, strides);
   if (dst.dtype() == src.dtype() && shape.strides[0].back() == 1)
     if (int across = shape.crossed(1); across >= 0) return copy_crossed(shape, across, d, s, dw);
-  parallel_for(n, kGrain, [&](int64_t begin, int64_t end) {
+  parallel_for(n, grain_of(n, kGrain), [&](int64_t begin, int64_t end) {
     // Both walk the same runs: the inner dimension is common, so that one cursor can drive the other.
     Cursor to(shape.sizes, shape.strides[0], begin), from(shape.sizes, shape.strides[1], begin);
     int64_t at = begin;

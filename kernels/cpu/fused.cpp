@@ -312,7 +312,7 @@ void run_fused(const Dims& sizes, const Dims& strides, std::span<const FusedStep
   FusedGroup g(sizes, strides, steps, places, tiles, segments);
   reach_past_caches(g, places, numel);
   g.choose_tile(places, cut.tile);
-  parallel_for(numel, cut.grain ? cut.grain : kFusedGrain,
+  parallel_for(numel, cut.grain ? cut.grain : grain_of(numel, kFusedGrain),
                [&](int64_t begin, int64_t end) { g.run(places.data(), begin, end); });
 }
 

@@ -40,7 +40,7 @@ void gemm_batched(const Gemm& g, int64_t batch, int64_t a_bs, int64_t b_bs, int6
   // Threads over the batch where it feeds them all, else inside each product: the same bits either way.
   const int64_t work = g.m * g.n * g.k;
   if (batch >= 2 * num_threads() || work < 64 * 64 * 64) {
-    const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 20) / (work + 1));
+    const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 18) / (work + 1));
     parallel_for(batch, grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) one(i);
     });

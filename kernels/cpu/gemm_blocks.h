@@ -168,8 +168,9 @@ void multiply_direct(const Operands<K>& o, const Result<K>& r) {
   bool fresh = true;
   if (o.packed_b && !(kInPlace && o.b_cs == 1))
     kept = static_cast<Elem*>(o.packed_b->get(o.b, s.panels * s.b_panel() * sizeof(Elem), fresh));
-  const int64_t panel_work = o.m * o.k * kNr + 1;
-  parallel_for(s.panels, std::max<int64_t>(1, (int64_t{1} << 20) / panel_work), [&](int64_t begin, int64_t end) {
+  // Pieces of nearly equal size, of some microseconds each.
+  const int64_t pieces = std::clamp<int64_t>(o.m * o.k * o.n >> 17, 1, s.panels);
+  parallel_for(s.panels, (s.panels + pieces - 1) / pieces, [&](int64_t begin, int64_t end) {
     Acc* sums = kRounds && !r.raw ? static_cast<Acc*>(workspace<2>(o.m * kNr * sizeof(Acc))) : nullptr;
     for (int64_t panel = begin; panel < end; ++panel) {
       const int64_t column = panel * kNr, columns = std::min(kNr, o.n - column);
@@ -256,12 +257,12 @@ void multiply_packed(const Operands<K>& o, const Result<K>& r) {
                      for (int64_t i = begin; i < end; ++i) pack_group(i);
                    });
 
-      // Blocks: about 112 x 256 for the L2 cache, smaller where the threads would not have six each.
+      // Blocks: about 112 x 256 for the L2 cache, smaller where the threads would not have twelve each.
       int64_t block_tiles = std::min<int64_t>(8, tiles), block_panels = std::min<int64_t>(8, panels);
       const auto blocks_of = [&] {
         return ((tiles + block_tiles - 1) / block_tiles) * ((panels + block_panels - 1) / block_panels);
       };
-      while (blocks_of() < 6 * num_threads() && block_tiles * block_panels > 1) {
+      while (blocks_of() < 12 * num_threads() && block_tiles * block_panels > 1) {
         int64_t& larger = block_panels >= block_tiles ? block_panels : block_tiles;
         larger = (larger + 1) / 2;
       }
@@ -271,10 +272,11 @@ void multiply_packed(const Operands<K>& o, const Result<K>& r) {
       };
       block_tiles = even(tiles, block_tiles);
       block_panels = even(panels, block_panels);
-      const int64_t block_rows = (tiles + block_tiles - 1) / block_tiles;
+      // Block by block along the rows: the thread that makes rows here made them in the op before, as a rule.
+      const int64_t block_columns = (panels + block_panels - 1) / block_panels;
       parallel_for(blocks_of(), 1, [&](int64_t block, int64_t) {
-        const int64_t t0 = block % block_rows * block_tiles, t1 = std::min(tiles, t0 + block_tiles);
-        const int64_t j0 = block / block_rows * block_panels, j1 = std::min(panels, j0 + block_panels);
+        const int64_t t0 = block / block_columns * block_tiles, t1 = std::min(tiles, t0 + block_tiles);
+        const int64_t j0 = block % block_columns * block_panels, j1 = std::min(panels, j0 + block_panels);
         const int64_t ld = block_panels * kNr;
         // Sums to be rounded: of the whole block, or of one tile where k is one block.
         const bool rounds = kRounds && !r.raw, by_tile = rounds && s.steps <= s.depth;

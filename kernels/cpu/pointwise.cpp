@@ -182,10 +182,11 @@ void run_pointwise(const Loops& loops, DType compute, bool truth, const Tensor& 
       for (int k = 0; k < n; ++k) x[k] = static_cast<const char*>(in[k].data_ptr()) + begin * width;
       loop(static_cast<char*>(out.data_ptr()) + begin * out_width, x, params, end - begin);
     };
-    if (numel <= kGrain) return piece(0, numel);
+    const int64_t grain = grain_of(numel, kGrain);
+    if (numel <= grain) return piece(0, numel);
     bool in_place = false;
     for (int k = 0; k < n; ++k) in_place |= in[k].shares_storage_with(out);
-    if (in_place || !streams(numel * (n * width + out_width))) return parallel_for(numel, kGrain, piece);
+    if (in_place || !streams(numel * (n * width + out_width))) return parallel_for(numel, grain, piece);
     parallel_for(numel, kGrain, [&](int64_t begin, int64_t end) {
       alignas(64) char tile[kTile * 8];
       for (int64_t i = begin; i < end; i += kTile) {
@@ -213,7 +214,7 @@ void run_pointwise(const Loops& loops, DType compute, bool truth, const Tensor& 
     if (in[k].dtype() == compute && shape.crossed(k + 1) == shape.sizes.size() - 2 && shape.sizes.size() > 1)
       crossed |= 1u << k;
   if (crossed) return run_rows(plan, shape, crossed);
-  parallel_for(numel, kGrain, [&](int64_t begin, int64_t end) { run_tiles(plan, shape, begin, end); });
+  parallel_for(numel, grain_of(numel, kGrain), [&](int64_t begin, int64_t end) { run_tiles(plan, shape, begin, end); });
 }
 
 }  // namespace weft::cpu

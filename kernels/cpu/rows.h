@@ -94,7 +94,7 @@ void each_row(const RowShape& s, const Tensor (&in)[N], const Tensor& out, F f) 
   if (s.outer * s.inner == 0 || s.n == 0) return;
   const int64_t wide = s.inner == 1 ? 1 : std::min<int64_t>(s.inner, s.n > 4096 ? 1 : 16),
                 tiles = (s.inner + wide - 1) / wide;
-  parallel_for(s.outer * tiles, std::max<int64_t>(1, 16384 / (s.n * wide)),
+  parallel_for(s.outer * tiles, std::max<int64_t>(1, grain_of(s.outer * s.inner * s.n, 16384) / (s.n * wide)),
                [&](int64_t begin, int64_t end) { some_rows<T>(s, in, out, wide, begin, end, f); });
 }
 
