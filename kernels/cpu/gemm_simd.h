@@ -64,6 +64,8 @@ struct Simd<double> {
 
 #elif defined(__AVX2__) && defined(__FMA__)
 
+inline bool whole(__m256i mask) { return _mm256_testc_si256(mask, _mm256_set1_epi32(-1)); }
+
 template <>
 struct Simd<float> {
   using Vec = __m256;
@@ -78,7 +80,8 @@ struct Simd<float> {
   static Vec load(const float* p) { return _mm256_loadu_ps(p); }
   static Vec load(const float* p, Mask m) { return _mm256_maskload_ps(p, m); }
   static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
-  static void store(float* p, Vec v, Mask m) { _mm256_maskstore_ps(p, m, v); }
+  // A masked store of this kind takes some processors dozens of cycles, whatever the mask.
+  static void store(float* p, Vec v, Mask m) { whole(m) ? store(p, v) : _mm256_maskstore_ps(p, m, v); }
   static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
   static Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
   static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
@@ -97,7 +100,7 @@ struct Simd<double> {
   static Vec load(const double* p) { return _mm256_loadu_pd(p); }
   static Vec load(const double* p, Mask m) { return _mm256_maskload_pd(p, m); }
   static void store(double* p, Vec v) { _mm256_storeu_pd(p, v); }
-  static void store(double* p, Vec v, Mask m) { _mm256_maskstore_pd(p, m, v); }
+  static void store(double* p, Vec v, Mask m) { whole(m) ? store(p, v) : _mm256_maskstore_pd(p, m, v); }
   static Vec add(Vec a, Vec b) { return _mm256_add_pd(a, b); }
   static Vec mul(Vec a, Vec b) { return _mm256_mul_pd(a, b); }
   static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a, b, c); }

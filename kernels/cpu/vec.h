@@ -4,7 +4,7 @@
 #include <cstring>
 #include <type_traits>
 #include <utility>
-#if defined(__AVX512F__) || defined(__FMA__)
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(__FMA__)
 #include <immintrin.h>
 #endif
 
@@ -49,6 +49,15 @@ inline Vec<T> load_first(const T* p, int64_t n) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << n) - 1), p);
   if constexpr (sizeof(T) == 8) return (Vec<T>)_mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << n) - 1), p);
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) {
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return (Vec<T>)_mm256_maskload_epi32(reinterpret_cast<const int*>(p),
+                                         _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lanes));
+  }
+  if constexpr (sizeof(T) == 8)
+    return (Vec<T>)_mm256_maskload_epi64(reinterpret_cast<const long long*>(p),
+                                         _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)));
 #endif
   Vec<T> v{};
   std::memcpy(&v, p, static_cast<size_t>(n) * sizeof(T));
@@ -60,6 +69,29 @@ inline void store_first(T* p, Vec<T> v, int64_t n) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4) return _mm512_mask_storeu_epi32(p, static_cast<__mmask16>((1u << n) - 1), (__m512i)v);
   if constexpr (sizeof(T) == 8) return _mm512_mask_storeu_epi64(p, static_cast<__mmask8>((1u << n) - 1), (__m512i)v);
+#elif defined(__AVX2__)
+  // By halves: masked stores are slow on some processors, and a call of memcpy() everywhere.
+  if constexpr (sizeof(T) >= 4) {
+    if (n == kLanes<T>) return store(p, v);
+    __m128i part = _mm256_castsi256_si128((__m256i)v);
+    if (n & (kLanes<T> / 2)) {
+      std::memcpy(p, &part, 16);
+      p += kLanes<T> / 2;
+      part = _mm256_extracti128_si256((__m256i)v, 1);
+    }
+    if (n & (kLanes<T> / 4)) {
+      const int64_t two = _mm_cvtsi128_si64(part);
+      std::memcpy(p, &two, 8);
+      p += kLanes<T> / 4;
+      part = _mm_unpackhi_epi64(part, part);
+    }
+    if constexpr (sizeof(T) == 4)
+      if (n & 1) {
+        const int one = _mm_cvtsi128_si32(part);
+        std::memcpy(p, &one, 4);
+      }
+    return;
+  }
 #endif
   std::memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
 }
