@@ -159,8 +159,9 @@ void TunedPlan::Kind::go_on(int threads) {
       for (int64_t part : {2, 4})
         if (block / part > 0) add([&](Choice& c) { c.cut.block = block / part; });
     } else if (stage == 2 && threads > 1) {
-      if (numel > cpu::kFusedGrain && numel <= kMostAlone) add([&](Choice& c) { c.cut.grain = numel; });
-      if (numel > kSmallGrain && numel <= kMostAlone) add([](Choice& c) { c.cut.grain = kSmallGrain; });
+      const int64_t usual = grain_of(numel, cpu::kFusedGrain);
+      if (numel > usual && numel <= kMostAlone) add([&](Choice& c) { c.cut.grain = numel; });
+      if (usual > kSmallGrain && numel <= kMostAlone) add([](Choice& c) { c.cut.grain = kSmallGrain; });
       if (numel >= kManyPieces) add([](Choice& c) { c.cut.grain = kLargeGrain; });
     }
     if (stage == 3 && !(chosen == kAsItIs)) ways.insert(ways.begin(), kAsItIs);

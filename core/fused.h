@@ -73,7 +73,7 @@ struct FusedCut {
   friend bool operator==(const FusedCut&, const FusedCut&) = default;
 };
 
-/// Elements that a thread takes at a time where FusedCut does not say.
+/// Elements that a thread takes at a time where FusedCut does not say, of many (grain_of()).
 inline constexpr int64_t kFusedGrain = 32768;
 
 /// `sizes` and `strides`: dense layout of every output; `tiles`: how many scratch tiles the places use. `segments`: in

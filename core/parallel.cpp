@@ -66,7 +66,8 @@ class Pool {
     context_ = context;
     take_ = std::max<int64_t>(1, pieces / (int64_t{threads} * 8));
     error_ = nullptr;
-    const int64_t shares = static_cast<int64_t>(shares_.size());
+    const int64_t shares = std::min(pieces, static_cast<int64_t>(shares_.size()));
+    given_ = static_cast<size_t>(shares);
     for (int64_t s = 0; s < shares; ++s) {
       shares_[static_cast<size_t>(s)].end = pieces * (s + 1) / shares;
       shares_[static_cast<size_t>(s)].next.store(pieces * s / shares, std::memory_order_relaxed);
@@ -126,16 +127,17 @@ class Pool {
   // have left.
   void work(size_t mine) {
     tls_in_region = true;
-    for (size_t s = 0; s < shares_.size(); ++s) {
-      Share& share = shares_[(mine + s) % shares_.size()];
-      for (;;) {
+    for (size_t s = 0; s < given_; ++s) {
+      Share& share = shares_[(mine + s) % given_];
+      // A share that is done is not written to: its line stays with all who look.
+      while (share.next.load(std::memory_order_relaxed) < share.end) {
         const int64_t first = share.next.fetch_add(take_);
         if (first >= share.end) break;
         const int64_t last = std::min(share.end, first + take_);
         try {
           for (int64_t i = first; i < last; ++i) fn_(context_, i);
         } catch (...) {
-          for (Share& other : shares_) other.next.store(other.end);
+          for (size_t o = 0; o < given_; ++o) shares_[o].next.store(shares_[o].end);
           std::lock_guard<std::mutex> lock(error_mutex_);
           if (!error_) error_ = std::current_exception();
         }
@@ -177,6 +179,7 @@ class Pool {
   std::mutex busy_;
   std::vector<std::thread> workers_;
   std::vector<Share> shares_;  // the caller's, then one for each worker
+  size_t given_ = 0;           // of them in this job: at most one for each piece
   pid_t process_ = 0;          // that started them
   alignas(64) std::atomic<uint32_t> epoch_{0};
   std::atomic<int> sleepers_{0};

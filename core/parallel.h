@@ -17,9 +17,13 @@ void set_num_threads(int n);
 // True inside a piece of a parallel_for that runs on several threads: a nested one then runs on its own thread.
 bool in_parallel_region();
 
-// The grain of cheap work on n elements: `usual`, but little of little. Rows that a core has in its caches then stay
-// there from op to op, and the other cores have something to do.
-inline int64_t grain_of(int64_t n, int64_t usual) { return n <= int64_t{1} << 17 && usual > 4096 ? 4096 : usual; }
+// The grain of cheap work on n elements: `usual`, or up to 16 even pieces of less, but no less than 4096. Rows that a
+// core has in its caches then stay there from op to op, and the other cores have something to do.
+inline int64_t grain_of(int64_t n, int64_t usual) {
+  const int64_t pieces = n < 2 * 4096 ? 1 : n < 16 * 4096 ? n / 4096 : 16;
+  const int64_t grain = ((n + pieces - 1) / pieces + 63) / 64 * 64;
+  return grain < usual ? grain : usual;
+}
 
 namespace detail {
 using PieceFn = void (*)(void* context, int64_t piece);

@@ -169,7 +169,7 @@ void multiply_direct(const Operands<K>& o, const Result<K>& r) {
   if (o.packed_b && !(kInPlace && o.b_cs == 1))
     kept = static_cast<Elem*>(o.packed_b->get(o.b, s.panels * s.b_panel() * sizeof(Elem), fresh));
   // Pieces of nearly equal size, of some microseconds each.
-  const int64_t pieces = std::clamp<int64_t>(o.m * o.k * o.n >> 17, 1, s.panels);
+  const int64_t pieces = std::max<int64_t>(1, std::min(o.m * o.k * o.n >> 17, s.panels));
   parallel_for(s.panels, (s.panels + pieces - 1) / pieces, [&](int64_t begin, int64_t end) {
     Acc* sums = kRounds && !r.raw ? static_cast<Acc*>(workspace<2>(o.m * kNr * sizeof(Acc))) : nullptr;
     for (int64_t panel = begin; panel < end; ++panel) {

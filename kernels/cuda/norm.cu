@@ -179,7 +179,7 @@ void normalize_rows(const OpCall& c) {
         return launch(team_norm<S>, dim3(unsigned(team_blocks(a.rows, teams))), unsigned(teams * kTeam),
                       team_shared(teams, 1), current_stream(), a);
       }
-    const auto hold = [&](auto simple) {  // longer simple rows that are aligned went to teams
+    const auto hold = [&](auto simple) {  // longer simple rows of aligned quads went to teams
       constexpr bool kSimple = decltype(simple)::value;
       constexpr RowKinds kKinds = kSimple ? RowKinds::no_pairs : RowKinds::no_quads_beyond_256;
       return with_row_config<S, 1, kKinds>(a.rows, a.n, aligned, [&](auto config, dim3 grid, dim3 block) {

@@ -7,7 +7,7 @@
 // Gradients of normalize_rows. With h = (x - mean) scale and u = g w:
 //   gx = scale (u - mean(u) - h mean(u h)); no mean(u) when not centred.   gw = sum g h, gb = sum g.
 // gx has the bits of kernels/cpu/norm.cpp. The sums of the parameters go over chunks of rows, then over the chunks; the
-// cut depends on the shape and the dtype alone.
+// cut depends on the shape, the dtype and the alignment alone.
 namespace weft::gpu {
 namespace {
 
@@ -320,7 +320,7 @@ void run(const OpCall& c) {
       if (sums) sum_chunks(a.partial, kDTypeOf<T>, blocks, 2 * n, c.out[1], c.out[2]);
       return;
     }
-  // With the sums of the parameters or without; these kernels take any index.
+  // With the sums of parameters whose index is simple, or without sums and for any index.
   const auto hold = [&](auto with_sums) {
     constexpr bool kSums = decltype(with_sums)::value;
     constexpr RowKinds kKinds = kSums ? RowKinds::no_pairs : RowKinds::no_quads_beyond_256;

@@ -220,8 +220,8 @@ __device__ __forceinline__ T row_total_of(T* shared, int blocks, F f) {
 /// The largest row that registers hold where a thread reads `width` elements at once.
 inline i64 held_limit(int width) { return i64(kHeldThreads) * width / 32 * reduction::kBlock; }
 
-/// Kernels that there are beside those for any row: each costs nvcc seconds. Of aligned rows of 257 to 512 elements,
-/// and of even rows by pairs.
+/// Each configuration costs nvcc seconds: all of them, without four elements a thread in rows of 257 to 512, or without
+/// these and pairs.
 enum class RowKinds : uint8_t { all, no_quads_beyond_256, no_pairs };
 
 /// f(RowConfig, grid, block) for rows of n elements of S; false: they are too long. `aligned`: all rows start where

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <numeric>
@@ -48,6 +49,60 @@ TEST_CASE("parallel_for covers every index once") {
         REQUIRE(wrong == 0);
       }
     }
+  }
+}
+
+TEST_CASE("parallel_for with more threads than pieces, and the other way round") {
+  for (int threads = 2; threads <= 9; ++threads) {
+    Threads guard(threads);
+    for (int64_t pieces = 1; pieces <= 40; ++pieces) {
+      std::vector<std::atomic<int>> hits(pieces);
+      parallel_for(pieces, 1, [&](int64_t i, int64_t) { hits[i].fetch_add(1); });
+      int64_t wrong = 0;
+      for (auto& hit : hits) wrong += hit.load() != 1;
+      CAPTURE(threads, pieces);
+      REQUIRE(wrong == 0);
+    }
+  }
+}
+
+TEST_CASE("parallel_for: others take what a slow thread has left, errors included") {
+  Threads guard(2);
+  for (int round = 0; round < 20; ++round) {
+    std::atomic<int> others{0};
+    parallel_for(16, 1, [&](int64_t i, int64_t) {
+      if (i == 0)
+        while (others.load() < 15) std::this_thread::yield();
+      else
+        others.fetch_add(1);
+    });
+    CHECK(others.load() == 15);
+    others = 0;
+    CHECK_THROWS_AS(parallel_for(16, 1,
+                                 [&](int64_t i, int64_t) {
+                                   if (i == 7) {
+                                     others = 1;
+                                     throw std::runtime_error("of a share of another thread");
+                                   }
+                                   if (i == 0)
+                                     while (others.load() == 0) std::this_thread::yield();
+                                 }),
+                    std::runtime_error);
+  }
+}
+
+TEST_CASE("grains of cheap work are even, and larger for more elements") {
+  CHECK(weft::grain_of(1, 32768) >= 1);
+  CHECK(weft::grain_of(8191, 32768) >= 8191);
+  CHECK(weft::grain_of(8192, 32768) == 4096);
+  CHECK(weft::grain_of(int64_t{1} << 40, 32768) == 32768);
+  int64_t before = 4096;
+  for (int64_t n = 1 << 13; n < 1 << 21; n += 4097) {
+    const int64_t grain = weft::grain_of(n, 32768);
+    CHECK(grain + 4096 > before);
+    CHECK(grain >= 4096);
+    CHECK((n + grain - 1) / grain <= std::max<int64_t>(16, n / 32768 + 1));
+    before = grain;
   }
 }
 

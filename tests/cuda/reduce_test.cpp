@@ -140,11 +140,22 @@ TEST_CASE("cuda: the least of zeros, and of the ends of i64") {
     CHECK(same_bits(amax(x, {.dim = {1}}), amax(y, {.dim = {1}})));
     CHECK(same_bits(argmin(x, 1), argmin(y, 1)));
   }
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  const Tensor ends = tensor({inf, inf, -inf, -inf, inf, -inf, nan, 1.0, 1.0, nan, 0.0, nan}).view({6, 2});
+  for (DType t : {DType::f32, DType::f64, DType::f16}) {
+    const Tensor x = ends.to(t), y = x.to(Device("cuda"));
+    CHECK(same_bits(nan_to_num(amin(x, {.dim = {1}}), 7), nan_to_num(amin(y, {.dim = {1}}), 7)));
+    CHECK(same_bits(argmin(x, 1), argmin(y, 1)));
+    CHECK(same_bits(all(x, {.dim = {1}}), all(y, {.dim = {1}})));
+    CHECK(same_bits(any(x, {.dim = {0}}), any(y, {.dim = {0}})));
+  }
+  CHECK(amin(empty({0, 3}, {.device = Device("cuda")}), {.dim = {1}}).sizes() == Dims{0});
   const Tensor x = tensor(std::vector<int64_t>{INT64_MAX, -1, INT64_MIN, 0}), y = x.to(Device("cuda"));
   CHECK(same_bits(amin(x), amin(y)));
   CHECK(same_bits(amax(x), amax(y)));
   CHECK(same_bits(argmin(x), argmin(y)));
   CHECK(same_bits(amin(x.slice(0, 0, 1)), amin(y.slice(0, 0, 1))));
+  CHECK(same_bits(argmin(x.slice(0, 0, 1)), argmin(y.slice(0, 0, 1))));
 }
 
 TEST_CASE("cuda: places of extremes are those of the CPU") {
