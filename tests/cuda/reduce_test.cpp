@@ -1,5 +1,6 @@
 #include "core/ops/reduce.h"
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -196,7 +197,9 @@ TEST_CASE("cuda: running sums and products") {
         const Tensor a = cumsum(x, d, t), b = cumsum(y, d, t);
         // Chunks of one long line are added in another order.
         const double off = a.to(DType::f64).sub(b.to(Device("cpu")).to(DType::f64)).abs().amax().item().f64();
-        CHECK(off <= (t == DType::bf16  ? 2
+        // Halves by their last place where the sums are largest.
+        const double largest = a.to(DType::f64).abs().amax().item().f64();
+        CHECK(off <= (t == DType::bf16  ? std::max(2.0, largest / 128)
                       : t == DType::f16 ? 0.25
                       : t == DType::f32 ? 1e-4
                       : t == DType::f64 ? 1e-10
