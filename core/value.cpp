@@ -21,6 +21,15 @@ Value& Value::operator=(const Value& v) = default;
 Value& Value::operator=(Value&& v) noexcept = default;
 Value::~Value() = default;
 
+Value::Value(std::in_place_type_t<bool>, bool v) noexcept : data_(v) {}
+Value::Value(std::in_place_type_t<int64_t>, int64_t v) noexcept : data_(v) {}
+Value::Value(std::in_place_type_t<double>, double v) noexcept : data_(v) {}
+Value::Value(const char* v) : data_(std::string(v)) {}
+Value::Value(std::string_view v) : data_(std::string(v)) {}
+Value::Value(std::string v) : data_(std::move(v)) {}
+Value::Value(DType v) : data_(v) {}
+Value::Value(Device v) : data_(v) {}
+Value::Value(Tensor v) : data_(std::move(v)) {}
 Value::Value(const Scalar& v) {
   if (v.is_bool())
     data_ = v.truth();
@@ -39,6 +48,17 @@ Value::Value(std::initializer_list<std::pair<Value, Value>> items) {
   Dict dict;
   for (const auto& [key, value] : items) dict.set(key, value);
   *this = Value(std::move(dict));
+}
+Value Value::dict() { return Value(Dict()); }
+Value Value::bytes(std::string content) {
+  Value v;
+  v.data_ = Bytes{std::move(content)};
+  return v;
+}
+Value Value::big_integer(std::string digits) {
+  Value v;
+  v.data_ = BigInteger{std::move(digits)};
+  return v;
 }
 Value Value::list(List items, ListKind kind) {
   Value v;

@@ -59,25 +59,25 @@ class Value {
   using Dict = OrderedDict<Value, Value, ValueHash>;
 
   Value() = default;
-  // Out of line: a variant's visitors would be compiled in every file.
+  // Out of line: a variant's constructors and visitors would be compiled in every file.
   Value(const Value& v);
   Value(Value&& v) noexcept;
   Value& operator=(const Value& v);
   Value& operator=(Value&& v) noexcept;
   ~Value();
   template <std::same_as<bool> B>
-  Value(B v) : data_(v) {}
+  Value(B v) : Value(std::in_place_type<bool>, v) {}
   template <std::integral T>
-  requires(!std::same_as<T, bool>) Value(T v) : data_(static_cast<int64_t>(v)) {}
+  requires(!std::same_as<T, bool>) Value(T v) : Value(std::in_place_type<int64_t>, static_cast<int64_t>(v)) {}
   template <std::floating_point T>
-  Value(T v) : data_(static_cast<double>(v)) {}
-  Value(const char* v) : data_(std::string(v)) {}
-  Value(std::string_view v) : data_(std::string(v)) {}
-  Value(std::string v) : data_(std::move(v)) {}
+  Value(T v) : Value(std::in_place_type<double>, static_cast<double>(v)) {}
+  Value(const char* v);
+  Value(std::string_view v);
+  Value(std::string v);
   Value(const Scalar& v);
-  Value(DType v) : data_(v) {}
-  Value(Device v) : data_(v) {}
-  Value(Tensor v) : data_(std::move(v)) {}
+  Value(DType v);
+  Value(Device v);
+  Value(Tensor v);
   Value(const StateDict& v);
   Value(Dict v);
   Value(std::vector<Value> v) : Value(list(std::move(v))) {}
@@ -90,10 +90,10 @@ class Value {
 
   static Value list(List items = {}, ListKind kind = ListKind::list);
   static Value tuple(List items) { return list(std::move(items), ListKind::tuple); }
-  static Value dict() { return Value(Dict()); }
-  static Value bytes(std::string content) { return Value(Bytes{std::move(content)}); }
+  static Value dict();
+  static Value bytes(std::string content);
   /// An integer beyond 64 bits, as decimal digits with an optional minus.
-  static Value big_integer(std::string digits) { return Value(BigInteger{std::move(digits)}); }
+  static Value big_integer(std::string digits);
 
   Kind kind() const { return static_cast<Kind>(data_.index()); }
   bool is_none() const { return kind() == Kind::none; }
@@ -167,8 +167,9 @@ class Value {
     bool operator==(const BigInteger&) const = default;
   };
   struct Items;
-  explicit Value(Bytes v) : data_(std::move(v)) {}
-  explicit Value(BigInteger v) : data_(std::move(v)) {}
+  Value(std::in_place_type_t<bool>, bool v) noexcept;
+  Value(std::in_place_type_t<int64_t>, int64_t v) noexcept;
+  Value(std::in_place_type_t<double>, double v) noexcept;
   template <class T>
   const T& get(std::string_view what, std::string_view expected) const;
   [[noreturn]] void fail_kind(std::string_view what, std::string_view expected) const;

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """check_consumer.py BUILD_DIR COMPILER: installs weft to a fresh prefix, builds the project beside this file against it, runs
-it, and measures how long a file that includes weft/weft.h takes to compile."""
+it, and compares how long a file that includes weft/weft.h takes to compile with the standard headers of it alone."""
 import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 
-LIMIT_S = 2.0  # processor time of one compilation at -O1; the wall clock depends on what else runs
+# Times the processor time that the standard headers take (0.8 s of 1.8 s on one machine, compiled at -O1).
+LIMIT = 3
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -36,8 +38,17 @@ with tempfile.TemporaryDirectory() as folder:
         "-DCMAKE_BUILD_TYPE=Release")
     run("cmake", "--build", project)
     print(run(os.path.join(project, "consumer")).strip())
-    compile_main = [compiler, "-std=c++20", "-O1", "-I", HERE, "-I", os.path.join(prefix, "include"), "-c",
-                    os.path.join(HERE, "main.cpp"), "-o", os.path.join(folder, "main.o")]
-    seconds = min(processor_seconds(*compile_main) for _ in range(3))
-    print(f"main.cpp, which includes weft/weft.h, compiles in {seconds:.2f} s (limit {LIMIT_S} s)")
-    sys.exit(1 if seconds > LIMIT_S else 0)
+    include = ["-I", HERE, "-I", os.path.join(prefix, "include")]
+    main, standard = os.path.join(HERE, "main.cpp"), os.path.join(folder, "standard.cpp")
+    used = run(compiler, "-std=c++20", *include, "-M", main)
+    with open(standard, "w") as f:
+        f.writelines(f"#include <{name}>\n" for name in sorted(set(re.findall(r"/c\+\+/[\w.]+/(\w+)(?=\s)", used))))
+    # In turn, the least of several: other work on the machine slows down both.
+    seconds = {main: [], standard: []}
+    for _ in range(4):
+        for source, taken in seconds.items():
+            taken.append(processor_seconds(compiler, "-std=c++20", "-O1", *include, "-c", source, "-o", os.devnull))
+    ours, base = (min(taken) for taken in seconds.values())
+    print(f"main.cpp, which includes weft/weft.h, compiles in {ours:.2f} s, {ours / base:.2f} times its standard headers "
+          f"(limit {LIMIT})")
+    sys.exit(1 if ours > LIMIT * base else 0)
