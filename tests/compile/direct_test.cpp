@@ -238,7 +238,7 @@ TEST_CASE("what lies between the members of attributes is not compared") {
   const Tensor x = randn({16});
   for (int i = 0; i < 60; ++i) CHECK(same_bits(fast(x), f(x)));
   CAPTURE(fast.report());
-  CHECK(fast.stats().direct >= 40);
+  if (kNoGaps) CHECK(fast.stats().direct >= 40);
 }
 
 TEST_CASE("a promise that is broken is found and reported") {
