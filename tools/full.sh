@@ -12,7 +12,7 @@ skip() {
 other_build() {
   local name=$1 without=$2 start=$SECONDS
   shift 2
-  weft_configure "$weft_build/$name" tests -DCMAKE_BUILD_TYPE=Release "$@"
+  weft_configure "$weft_build/$name" tests -DCMAKE_BUILD_TYPE=Release -DWEFT_PRECOMPILE=ON "$@"
   weft_make "$weft_build/$name" all
   echo "built in $((SECONDS - start)) s"
   ctest --test-dir "$weft_build/$name" --output-on-failure -j 2 -E "^(check\\.|consumer|interop\.torch$without)"

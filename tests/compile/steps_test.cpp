@@ -208,7 +208,7 @@ class Trainer {
   std::unique_ptr<optim::Scheduler> schedule_;
   std::unique_ptr<nn::AveragedModel<typename Data::Model>> average_;
   optim::GradScaler scaler_{{.init_scale = 0x1p40, .growth_factor = 4, .growth_interval = 7}};
-  const Tensor wide_ = rand({200000});
+  const Tensor wide_ = rand({kThreadSanitized ? 50000 : 200000});
   std::vector<Tensor> x_, y_;
   int64_t skipped_ = 0, hooks_ = 0;
 };

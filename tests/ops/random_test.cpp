@@ -13,7 +13,7 @@
 using namespace weft;
 
 namespace {
-double mean(const Tensor& x) { return x.to(DType::f64).mean().item<double>(); }
+double average(const Tensor& x) { return x.to(DType::f64).mean().item<double>(); }
 double deviation(const Tensor& x) { return x.to(DType::f64).std().item<double>(); }
 }  // namespace
 
@@ -69,23 +69,23 @@ TEST_CASE("random: moments and ranges") {
     Tensor u = rand({100000}, {.dtype = t}), z = randn({100000}, {.dtype = t});
     CHECK(u.min().item<double>() >= 0);
     CHECK(u.max().item<double>() < 1);
-    CHECK(mean(u) == Approx(0.5).margin(0.005));
-    CHECK(mean(z) == Approx(0).margin(0.015));
+    CHECK(average(u) == Approx(0.5).margin(0.005));
+    CHECK(average(z) == Approx(0).margin(0.015));
     CHECK(deviation(z) == Approx(1).margin(0.01));
-    CHECK(mean(z.to(DType::f64).pow(4)) == Approx(3).margin(0.12));
-    CHECK(mean(z.gt(1.96).to(t)) == Approx(0.025).margin(0.003));
+    CHECK(average(z.to(DType::f64).pow(4)) == Approx(3).margin(0.12));
+    CHECK(average(z.gt(1.96).to(t)) == Approx(0.025).margin(0.003));
   }
   Tensor e = empty({100000}).exponential_(2);
-  CHECK(mean(e) == Approx(0.5).margin(0.01));
+  CHECK(average(e) == Approx(0.5).margin(0.01));
   CHECK(e.gt(0).all().item<bool>());
-  CHECK(mean(empty({100000}).log_normal_(0, 0.5)) == Approx(std::exp(0.125)).margin(0.02));
-  CHECK(mean(empty({100000}).cauchy_(1, 2).lt(1).to(DType::f32)) == Approx(0.5).margin(0.01));
+  CHECK(average(empty({100000}).log_normal_(0, 0.5)) == Approx(std::exp(0.125)).margin(0.02));
+  CHECK(average(empty({100000}).cauchy_(1, 2).lt(1).to(DType::f32)) == Approx(0.5).margin(0.01));
   Tensor geometric = empty({100000}).geometric_(0.25);
-  CHECK(mean(geometric) == Approx(4).margin(0.06));
+  CHECK(average(geometric) == Approx(4).margin(0.06));
   CHECK(geometric.min().item<float>() == 1);
   for (double rate : {0.5, 4.0, 60.0}) {
     Tensor p = poisson(full({50000}, rate));
-    CHECK(mean(p) == Approx(rate).epsilon(0.02));
+    CHECK(average(p) == Approx(rate).epsilon(0.02));
     CHECK(deviation(p) == Approx(std::sqrt(rate)).epsilon(0.02));
   }
   Tensor wide = empty({1000}, {.dtype = DType::i64}).random_(-3, int64_t{1} << 40);
@@ -95,18 +95,18 @@ TEST_CASE("random: moments and ranges") {
   CHECK(equal(std::get<0>(p.sort()), arange(1000)));
   CHECK_FALSE(equal(p, arange(1000)));
   Tensor drawn = multinomial(tensor({0, 1, 3}), 40000, true);
-  CHECK(mean(drawn.eq(2).to(DType::f32)) == Approx(0.75).margin(0.02));
+  CHECK(average(drawn.eq(2).to(DType::f32)) == Approx(0.75).margin(0.02));
   CHECK(drawn.min().item<int64_t>() == 1);
   CHECK(equal(std::get<0>(multinomial(ones({2, 9}), 9).sort()), arange(9).expand({2, 9})));
   CHECK(equal(bernoulli(tensor({0, 1, 1, 0})), tensor({0, 1, 1, 0})));
-  CHECK(mean(normal(full({50000}, 3.0), full({}, 2.0))) == Approx(3).margin(0.05));
+  CHECK(average(normal(full({50000}, 3.0), full({}, 2.0))) == Approx(3).margin(0.05));
 }
 
 TEST_CASE("dropout: scale, gradient by the same mask, edges") {
   manual_seed(2);
   Tensor x = full({100000}, 2.0, {.requires_grad = true});
   Tensor y = dropout(x, 0.25);
-  CHECK(mean(y.eq(0).to(DType::f32)) == Approx(0.25).margin(0.01));
+  CHECK(average(y.eq(0).to(DType::f32)) == Approx(0.25).margin(0.01));
   y.sum().backward();
   CHECK(equal(x.grad().mul(2), y.detach()));
   CHECK(dropout(x, 0.5, false).is_same(x));
@@ -116,7 +116,7 @@ TEST_CASE("dropout: scale, gradient by the same mask, edges") {
   CHECK(equal(channels.amax({.dim = {2, 3}}), channels.amin({.dim = {2, 3}})));
   CHECK(equal(rrelu(tensor({-8, 2}), 0.25, 0.25, true), tensor({-2, 2})));
   Tensor z = alpha_dropout(randn({200000}), 0.2, true);
-  CHECK(mean(z) == Approx(0).margin(0.02));
+  CHECK(average(z) == Approx(0).margin(0.02));
   CHECK(deviation(z) == Approx(1).margin(0.02));
 }
 

@@ -15,6 +15,7 @@ list(JOIN WEFT_NUMERIC_FLAGS " " numeric_flags)
 target_sources(test_slice PRIVATE ${slice_embedded} ${slice}/texts.cpp ${slice}/eager.cpp ${slice}/library.cpp ${slice}/loops.cpp
   ${PROJECT_SOURCE_DIR}/kernels/cuda/nvrtc.cpp)
 target_compile_options(test_slice PRIVATE -march=native)
-set_source_files_properties(${slice}/loops.cpp PROPERTIES COMPILE_OPTIONS "${WEFT_KERNEL_FLAGS}")
+set_source_files_properties(${slice}/loops.cpp PROPERTIES COMPILE_OPTIONS "${WEFT_KERNEL_FLAGS}"
+  SKIP_PRECOMPILE_HEADERS ON)
 target_compile_definitions(test_slice PRIVATE WEFT_COMPILER="${CMAKE_CXX_COMPILER}" WEFT_NUMERIC_FLAGS="${numeric_flags}")
 set_tests_properties(slice PROPERTIES TIMEOUT 600)
