@@ -124,17 +124,14 @@ void dispatch(const OpRecord& op, std::span<const Tensor> in, std::span<Tensor> 
                      sizeof *a);
   });
 }
-/// dispatch() for a fixed list of inputs; undefined Tensors stand for absent optional inputs.
+/// The same for a fixed list of inputs; undefined Tensors stand for absent optional inputs.
 template <size_t N, class A>
 void dispatch(const OpRecord& op, const Tensor (&in)[N], Tensor& out, const A& attrs) {
-  detail::with_attrs(attrs,
-                     [&](const A* a) { detail::dispatch(op, in, static_cast<int>(N), &out, 1, a, sizeof attrs); });
+  dispatch(op, std::span<const Tensor>(in), std::span(&out, 1), attrs);
 }
 template <size_t N, size_t M, class A>
 void dispatch(const OpRecord& op, const Tensor (&in)[N], Tensor (&out)[M], const A& attrs) {
-  detail::with_attrs(attrs, [&](const A* a) {
-    detail::dispatch(op, in, static_cast<int>(N), out, static_cast<int>(M), a, sizeof attrs);
-  });
+  dispatch(op, std::span<const Tensor>(in), std::span<Tensor>(out), attrs);
 }
 template <size_t N, class A>
 void dispatch_inplace(const OpRecord& op, Tensor& self, const Tensor (&in)[N], const A& attrs) {

@@ -32,7 +32,7 @@ struct Locate {
   using Combine = Best<T>;
   using Again = LocateAgain<T>;
   static constexpr bool kCentred = false, kHeavy = false;
-  WEFT_FN static Acc take(T x, i64 index, T, T parameter) { return {parameter == T(0) ? turn(x) : x, index}; }
+  WEFT_FN static Acc take(T x, i64 index, T, T parameter) { return {turn_where_asked(x, parameter), index}; }
 };
 
 void locate(const OpCall& c, bool smallest) {

@@ -100,9 +100,15 @@ WEFT_FN T turn(T x) {
     return -x;
 }
 
+/// What the kernels of Reduction::turned() take elements for, one for the largest and the smallest: turned where the
+/// parameter is 0.
+template <class T, class Number>
+WEFT_FN T turn_where_asked(T x, Number parameter) {
+  return parameter == Number(0) ? turn(x) : x;
+}
+
 // ---- what is combined: Value is what an element is converted to, take() makes an Acc of it. Again combines the
-// results of blocks. Those that Reduction::turned() knows take turned elements where the parameter is 0: one kernel for
-// the largest and the smallest.
+// results of blocks.
 
 template <class Combining, class A>
 struct AsIs {
@@ -117,13 +123,13 @@ struct AsIs {
 template <class A>
 struct Extreme : AsIs<order::Max<A>, A> {
   using Again = AsIs<order::Max<A>, A>;
-  WEFT_FN static A take(A x, i64, A, A parameter) { return parameter == A(0) ? turn(x) : x; }
+  WEFT_FN static A take(A x, i64, A, A parameter) { return turn_where_asked(x, parameter); }
 };
 
 template <class A>
 struct AbsoluteExtreme : AsIs<order::Max<A>, A> {
   using Again = AsIs<order::Max<A>, A>;
-  WEFT_FN static A take(A x, i64, A, A parameter) { return parameter == A(0) ? turn(math::abs(x)) : math::abs(x); }
+  WEFT_FN static A take(A x, i64, A, A parameter) { return turn_where_asked(math::abs(x), parameter); }
 };
 
 template <class Combining, class A>

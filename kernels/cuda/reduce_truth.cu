@@ -14,7 +14,7 @@ struct AnyTrue {
   };
   using Again = AsIs<Combine, u32>;
   static constexpr bool kCentred = false, kHeavy = false;
-  WEFT_FN static u32 take(Bool x, i64, u32, u32 parameter) { return u32(x.v != 0) ^ (parameter == 0 ? 1 : 0); }
+  WEFT_FN static u32 take(Bool x, i64, u32, u32 parameter) { return turn_where_asked(u32(x.v != 0), parameter); }
 };
 
 cpu::ReducePlan plan_of(const OpCall& c) {
