@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 
+#include "kernels/cpu/hold.h"
 #include "kernels/cpu/vec.h"
 
 namespace weft::cpu::conv {
@@ -46,7 +47,10 @@ void tile(const Tap<T>* taps, int64_t n_taps, int64_t x_offset, Channels channel
 #pragma GCC unroll 4
           for (int k = 0; k < KW; ++k)
 #pragma GCC unroll 4
-            for (int v = 0; v < NV; ++v) weight[k][v] = load(w + k * w_step + (u * NV + v) * n);
+            for (int v = 0; v < NV; ++v) {
+              weight[k][v] = load(w + k * w_step + (u * NV + v) * n);
+              if constexpr (NV == 2 || Q <= 4) hold(weight[k][v]);
+            }
 #pragma GCC unroll 32
           for (int p = 0; p < Q + KW - 1; ++p) {
             const Vec<T> value = splat(x[p * CB + c + u]);
@@ -128,6 +132,8 @@ void plane_tile(const Planes<T>& p, int64_t x_offset, int64_t w_offset, const T*
 #pragma GCC unroll 4
         for (int v = 0; v < NV - 1; ++v) value[v] = load(x + k + v * n);
         value[NV - 1] = load_first(x + k + (NV - 1) * n, last);
+        if constexpr (NV == 2)
+          for (int v = 0; v < NV; ++v) hold(value[v]);
 #pragma GCC unroll 16
         for (int q = 0; q < Q; ++q) {
           const Vec<T> weight = splat(w[k * p.w_step + q]);
@@ -175,7 +181,10 @@ void outer(const Pixels& p, const T* x, const T* g, T* dw, int64_t channel_pitch
     for (int64_t col = 0; col < p.cols; ++col, a += p.x_col, b += p.g_col) {
       Vec<T> grad[NV];
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) grad[v] = load(b + v * n);
+      for (int v = 0; v < NV; ++v) {
+        grad[v] = load(b + v * n);
+        hold(grad[v]);
+      }
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
         const T* ar = a + r * p.x_tap;

@@ -181,7 +181,7 @@ class WeightGradient {
     std::fill_n(sums, c_.kernel[1] * channels * lanes_, T(0));
     const Pixels p{c_.y_size[1], c_.y_size[2], c_.stride[1] * x.row,  c_.stride[2] * x.col,
                    g.row,        g.col,        c_.dilation[1] * x.row};
-    if (c_.kernel[1] == 3 && (channels == 3 || channels == 9)) {
+    if (c_.kernel[1] == 3 && (channels == 3 || (channels == 9 && kRegisters == 32))) {  // the sums fit in registers
       tiles<3>(p, x.data, g.data, sums, channels, lanes_, channels * lanes_);
     } else {
       for (int64_t kh = 0; kh < c_.kernel[1]; ++kh)
@@ -202,7 +202,7 @@ class WeightGradient {
     constexpr int n = kLanes<T>;
     int64_t lane = 0;
     while (lane < lanes_) {
-      const bool two = lanes_ - lane >= 2 * n && !(R == 3 && channels == 9);
+      const bool two = lanes_ - lane >= 2 * n && channels != 9 && (R == 1 || kRegisters == 32);
       for (int64_t q = 0; q < channels;) {
         OuterFn<T> fn;
         int width;
@@ -214,6 +214,8 @@ class WeightGradient {
           width = 16, fn = outer<T, 16, 1, 1>;
         } else if (left >= 12 && left != 16 && two && kRegisters == 32) {
           width = 12, fn = outer<T, 12, 2, 1>;
+        } else if (channels == 9) {
+          width = 9, fn = outer<T, 9, 1, 1>;
         } else if (left >= 8 && (!two || kRegisters == 32)) {
           width = 8, fn = two ? outer<T, 8, 2, 1> : outer<T, 8, 1, 1>;
         } else if (left >= 4) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/cpu/gemm_simd.h"
+#include "kernels/cpu/hold.h"
 
 namespace weft::kernels {
 namespace {
@@ -86,7 +87,10 @@ void tile(int64_t k, const typename K::Elem* a, int64_t a_rs, int64_t a_cs, cons
     for (int64_t p = 0; p < k; ++p) {
       typename K::Operand bv[NV];
 #pragma GCC unroll 8
-      for (int j = 0; j < NV; ++j) bv[j] = K::load(b + j * L);
+      for (int j = 0; j < NV; ++j) {
+        bv[j] = K::load(b + j * L);
+        if constexpr (MR <= 4) cpu::hold(bv[j]);
+      }
 #pragma GCC unroll 14
       for (int i = 0; i < MR; ++i) {
         const typename K::Operand av = K::broadcast(a + i);
@@ -107,6 +111,10 @@ void tile(int64_t k, const typename K::Elem* a, int64_t a_rs, int64_t a_cs, cons
 #pragma GCC unroll 8
       for (int j = 0; j < NV - 1; ++j) bv[j] = V::load(b + j * L);
       bv[NV - 1] = V::load(b + (NV - 1) * L, mask);
+      if constexpr (MR <= 4) {
+#pragma GCC unroll 8
+        for (int j = 0; j < NV; ++j) cpu::hold(bv[j]);
+      }
 #pragma GCC unroll 14
       for (int i = 0; i < MR; ++i) {
         const typename K::Operand av = K::broadcast(base[i / 3] + (i % 3) * a_rs);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/parallel.h"
+#include "kernels/cpu/hold.h"
 #include "kernels/cpu/vec.h"
 
 namespace weft::cpu {
@@ -85,7 +86,10 @@ class Panels {
       for (int64_t j = 0; j < k_; ++j) {
         Vec<T> b[V];
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) b[v] = load(panel + j * kWide + v * kLanes<T>);
+        for (int v = 0; v < V; ++v) {
+          b[v] = load(panel + j * kWide + v * kLanes<T>);
+          hold(b[v]);
+        }
 #pragma GCC unroll 6
         for (int r = 0; r < R; ++r) {
           const Vec<T> x = splat<T>(a[r * k_ + j]);
